@@ -1,0 +1,21 @@
+// The steady clock of the machine, with alarms on one io_context.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+
+#include "base/clock.hpp"
+
+namespace mpath {
+
+class SystemClock final : public Clock {
+ public:
+  // `context` is borrowed and must outlive the clock and its alarms.
+  explicit SystemClock(boost::asio::io_context& context) : context_(context) {}
+  [[nodiscard]] TimePoint now() const override;
+  [[nodiscard]] std::unique_ptr<Alarm> make_alarm(std::function<void()> fire) override;
+
+ private:
+  boost::asio::io_context& context_;
+};
+
+}  // namespace mpath
