@@ -1,0 +1,83 @@
+// All sessions that somebody asked for: makes a nexus from a node record, keeps it, logs it out again, and answers the
+// session verbs of the control socket.
+//
+// A nexus is made on the shard that the target's name hashes to, and is touched and destroyed only there; here is kept
+// what the control thread must know. SIDs count up from 1 and are not used again while the daemon lives.
+//
+// What is wanted survives a restart: every session logged in by hand is written to state()/sessions.json with the boot
+// it belongs to, and start() logs in again what that file names and what node.startup says. A logout takes it out.
+//
+// Threads:   all members run on the control thread; callbacks too, unless said.
+// Ownership: everything in Setup is borrowed and must outlive the manager. Call stop() and wait for it before the shards
+//            stop and before destruction.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/layout.hpp"
+#include "base/result.hpp"
+#include "base/shard.hpp"
+#include "db/records.hpp"
+#include "db/store.hpp"
+#include "initiator/nexus_listener.hpp"
+#include "initiator/session.hpp"
+
+namespace mpath {
+
+namespace control {
+class Server;
+}
+
+// One logical unit of a session as `-m session -P 3` shows it.
+struct AttachedDevice {
+  std::uint64_t lun = 0;
+  std::string name;               // of the path, for example sda; empty: no disk
+  std::string state = "running";  // the word after "State:"
+};
+
+// What the paths of a nexus are, asked for by SID. Called on the control thread; `done` runs there, once.
+using AttachedDevices = std::function<void(unsigned sid, std::function<void(std::vector<AttachedDevice>)> done)>;
+
+class SessionManager {
+ public:
+  struct Setup {
+    boost::asio::io_context& control;   // the control thread's loop
+    boost::asio::thread_pool& blocking; // for sqlite, getaddrinfo and fsync
+    std::span<const std::unique_ptr<Shard>> shards;
+    SessionFactory factory;
+    // Opens the store; called on a thread of `blocking`, once an operation.
+    std::function<Result<std::unique_ptr<db::Store>>()> open_store;
+    Layout layout;
+    NexusListener& listener;
+    AttachedDevices attached;           // may be empty: no devices are shown
+  };
+  explicit SessionManager(Setup setup);
+  ~SessionManager();
+
+  // session.login, session.logout, session.list, session.rescan, session.stats.
+  void register_verbs(control::Server& server);
+
+  // Logs in every node with startup automatic or onboot and what was logged in before a restart. Returns at once; each
+  // is tried for ever in the background. `started` runs when all have been set going (not: logged in).
+  void start(std::function<void()> started = {});
+
+  // From the link monitor: the NIC lost its carrier or its address or itself, or has all of them again.
+  void link_changed(const std::string& net_ifacename, bool usable);
+
+  // Logs out everything, at most `limit` long, and remembers it for the next start. Then `done`. No verb works after it.
+  void stop(std::chrono::milliseconds limit, std::function<void()> done);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace mpath
