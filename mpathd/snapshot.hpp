@@ -65,6 +65,7 @@ struct MapSnapshot {
   std::string hwhandler = "0";      // %h
   std::string action;               // %A
   std::string vendor, product, revision;
+  std::uint64_t map_failures = 0;   // %x: times that I/O was failed for want of a path
   std::uint64_t path_faults = 0;    // %0
   std::uint64_t switch_group = 0;   // %1
   std::uint64_t map_loads = 0;      // %2
