@@ -46,7 +46,9 @@ class SystemAlarm final : public Alarm {
 
 }  // namespace
 
-TimePoint SystemClock::now() const { return std::chrono::steady_clock::now(); }
+TimePoint steady_now() { return std::chrono::steady_clock::now(); }
+
+TimePoint SystemClock::now() const { return steady_now(); }
 
 std::unique_ptr<Alarm> SystemClock::make_alarm(std::function<void()> fire) {
   return std::make_unique<SystemAlarm>(context_, std::move(fire));

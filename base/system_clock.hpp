@@ -7,6 +7,9 @@
 
 namespace mpath {
 
+// For programs without an event loop (the command-line tools); everything else is handed a Clock.
+[[nodiscard]] TimePoint steady_now();
+
 class SystemClock final : public Clock {
  public:
   // `context` is borrowed and must outlive the clock and its alarms.
