@@ -15,11 +15,11 @@ namespace mpath::db {
 using Settings = std::map<std::string, std::string>;  // full key, e.g. "node.session.timeo.replacement_timeout"
 
 struct NodeKey {
-  std::string target_name;       // node.name
-  std::string address;           // node.conn[0].address: numeric without brackets, or a host name
-  std::uint16_t port = 3260;     // node.conn[0].port
-  int tpgt = -1;                 // node.tpgt; -1 = unknown
-  std::string iface = "default"; // iface.iscsi_ifacename
+  std::string target_name;        // node.name
+  std::string address;            // node.conn[0].address: numeric without brackets, or a host name
+  std::uint16_t port = 3260;      // node.conn[0].port
+  int tpgt = -1;                  // node.tpgt; -1 = unknown
+  std::string iface = "default";  // iface.iscsi_ifacename
   friend auto operator<=>(const NodeKey&, const NodeKey&) = default;
 };
 

@@ -17,14 +17,14 @@
 namespace mpath::db {
 
 enum class StoreErrc {
-  not_found = 1,   // no such record
-  exists,          // the record is there already
-  unknown_key,     // no such setting, or not settable
-  bad_value,       // outside the setting's type or range
-  read_only,       // the file cannot be written
-  damaged,         // not a database, or its integrity check failed
-  newer_schema,    // made by a later version
-  busy,            // a writer held the file longer than the (bounded) wait
+  not_found = 1,  // no such record
+  exists,         // the record is there already
+  unknown_key,    // no such setting, or not settable
+  bad_value,      // outside the setting's type or range
+  read_only,      // the file cannot be written
+  damaged,        // not a database, or its integrity check failed
+  newer_schema,   // made by a later version
+  busy,           // a writer held the file longer than the (bounded) wait
 };
 [[nodiscard]] const std::error_category& store_category() noexcept;
 [[nodiscard]] inline std::error_code make_error_code(StoreErrc errc) noexcept {
@@ -58,7 +58,8 @@ class Store {
   [[nodiscard]] virtual Result<std::vector<NodeRecord>> nodes(const NodeFilter& filter) = 0;
   [[nodiscard]] virtual Result<NodeRecord> node(const NodeKey& key) = 0;
   [[nodiscard]] virtual error_code add_node(const NodeKey& key, const Settings& overrides) = 0;  // exists
-  [[nodiscard]] virtual error_code update_node(const NodeKey& key, const Settings& changes) = 0; // not_found, unknown_key, bad_value
+  [[nodiscard]] virtual error_code update_node(const NodeKey& key,
+                                               const Settings& changes) = 0;  // not_found, unknown_key, bad_value
   [[nodiscard]] virtual error_code remove_node(const NodeKey& key) = 0;
 
   // Discovery. merge_discovery stores what a discovery found, through each of `ifaces`: adds what is new, keeps every
