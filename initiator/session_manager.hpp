@@ -29,19 +29,13 @@
 #include "db/store.hpp"
 #include "initiator/nexus_listener.hpp"
 #include "initiator/session.hpp"
+#include "initiator/session_report.hpp"
 
 namespace mpath {
 
 namespace control {
 class Server;
 }
-
-// One logical unit of a session as `-m session -P 3` shows it.
-struct AttachedDevice {
-  std::uint64_t lun = 0;
-  std::string name;               // of the path, for example sda; empty: no disk
-  std::string state = "running";  // the word after "State:"
-};
 
 // What the paths of a nexus are, asked for by SID. Called on the control thread; `done` runs there, once.
 using AttachedDevices = std::function<void(unsigned sid, std::function<void(std::vector<AttachedDevice>)> done)>;
