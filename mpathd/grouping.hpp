@@ -1,0 +1,37 @@
+// Paths to priority groups, and which group carries the I/O. Pure functions over snapshots.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "mpathd/policy.hpp"
+
+namespace mpath {
+
+// One path as grouping sees it; its index in the span is its name here.
+struct GroupingInput {
+  int priority = 1;
+  bool usable = false;
+};
+
+struct Group {
+  std::vector<std::size_t> members;  // indices into the input, in input order
+  friend bool operator==(const Group&, const Group&) = default;
+};
+
+// failover: a group a path. multibus: one group. Groups do not depend on health, so that they keep their numbers while
+// paths come and go; they stand in order of falling priority (mean of the usable members, else of all), then of first member.
+[[nodiscard]] std::vector<Group> make_groups(GroupingPolicy policy, std::span<const GroupingInput> paths);
+
+// The group to use now. `current` is kept while it has a usable path under manual failback; under immediate failback the
+// best usable group wins at once: the highest priority, then the most usable paths, then the lowest number.
+// Nothing usable: nothing.
+[[nodiscard]] std::optional<std::size_t> choose_group(std::span<const Group> groups, std::span<const GroupingInput> paths,
+                                                      std::optional<std::size_t> current, Failback failback);
+
+// Mean priority of the usable members; 0 when none is usable.
+[[nodiscard]] int group_priority(const Group& group, std::span<const GroupingInput> paths);
+
+}  // namespace mpath

@@ -1,0 +1,73 @@
+// Reading what a LUN is: the commands to send, in order, and what their answers add up to. Pure; path.cpp sends them.
+//
+//   TEST UNIT READY -> INQUIRY -> VPD 00 -> VPD 83 -> VPD 80 -> READ CAPACITY -> VPD B0 -> VPD B2 -> MODE SENSE
+//
+// Unit attentions are taken off by the first command. What a target does not know is left at its default; no identity or
+// no capacity is a failure.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "mpathd/lu_facts.hpp"
+#include "mpathd/snapshot.hpp"
+#include "wire/scsi.hpp"
+
+namespace mpath {
+
+class Identification {
+ public:
+  struct Query {
+    scsi::Cdb cdb;
+    std::uint32_t length = 0;  // data-in bytes
+  };
+  struct Outcome {
+    enum class Kind : std::uint8_t { known, not_a_disk, failed } kind = Kind::failed;
+    LuFacts facts;                                // known
+    CheckerState checker = CheckerState::faulty;  // failed: how the path looks
+    std::string text;                             // failed: why, one line
+  };
+  static constexpr std::uint32_t data_bytes_max = 4096;
+
+  Identification();
+
+  // The query to send next; nothing when the outcome is there.
+  [[nodiscard]] const std::optional<Query>& next() const { return query_; }
+  // The answer to it; `data` is what was transferred.
+  void answer(scsi::Status status, const scsi::Sense& sense, std::span<const std::byte> data);
+  [[nodiscard]] const Outcome& outcome() const { return outcome_; }
+
+ private:
+  enum class Step : std::uint8_t {
+    ready,
+    inquiry,
+    vpd_supported,
+    vpd_device_id,
+    vpd_serial,
+    capacity_16,
+    capacity_10,
+    vpd_limits,
+    vpd_provisioning,
+    mode,
+    done,
+  };
+
+  void ask(Step step);
+  void ask_after(Step step);
+  void fail(CheckerState checker, std::string text);
+  [[nodiscard]] bool listed(std::uint8_t page) const;
+  void take(Step step, std::span<const std::byte> data);
+  void take_refusal(Step step, scsi::Status status, const scsi::Sense& sense);
+  void on_ready(scsi::Status status, const scsi::Sense& sense);
+
+  Step step_ = Step::ready;
+  std::optional<Query> query_;
+  Outcome outcome_;
+  std::vector<std::uint8_t> pages_;
+  unsigned attentions_ = 0;
+};
+
+}  // namespace mpath

@@ -1,0 +1,82 @@
+// The parts of a MapDevice that its three source files share. Nobody else includes this.
+#pragma once
+
+#include "mpathd/map_device.hpp"
+
+namespace mpath {
+
+inline constexpr std::uint32_t commands_out_max = 16;          // of one request at a time
+inline constexpr std::uint64_t transfer_bytes_max = 1 << 20;   // of one READ or WRITE
+inline constexpr unsigned retries_max = 5;                     // answers that say "not carried out", for one command
+inline constexpr auto busy_pause = std::chrono::milliseconds(20);
+inline constexpr auto fence_pause = std::chrono::milliseconds(100);
+
+// One request of the caller while it is worked on.
+struct MapDevice::Io {
+  Io* next = nullptr;
+  MapDevice* map = nullptr;
+  BlockRequest* request = nullptr;
+  std::uint64_t cursor = 0;         // bytes of the request that commands were made for
+  std::uint32_t commands_out = 0;
+  BlockStatus status = BlockStatus::ok;
+  bool flushing = false;            // the FUA that the command itself cannot carry
+  bool restart = false;             // the target refused the command we chose: begin anew with another
+  bool advancing = false;
+};
+
+// One SCSI command of an Io.
+struct MapDevice::Command : ScsiTask {
+  Command* queue_next = nullptr;  // backlog, pause, fence, slab
+  Command* path_next = nullptr;   // in flight on `path`
+  Command* path_previous = nullptr;
+  Io* io = nullptr;
+  MapPath* path = nullptr;
+  std::uint64_t generation = 0;   // of the port when it was sent
+  unsigned retries = 0;
+  bool changes_medium = false;
+  bool fenced = false;            // a LOGICAL UNIT RESET has ended it already
+  std::array<iovec, 4> few{};
+  std::vector<iovec> many;        // keeps its capacity
+  Buffer own;                     // parameter data of ours
+};
+
+// One path as the map holds it.
+class MapPath {
+ public:
+  using Command = MapDevice::Command;
+
+  ScsiPort* port = nullptr;        // null once detached
+  MapPathOwner* owner = nullptr;   // null once detached
+  scsi::Lun lun;
+  std::string label;
+  int priority = 1;
+  bool usable = false;
+  bool pending = false;
+  PathCounters counters;
+
+  Command* in_flight_first = nullptr;
+  std::uint32_t in_flight = 0;
+  std::uint64_t in_flight_bytes = 0;
+
+  // What was lost here and may still run: it waits until that is impossible.
+  IntrusiveQueue<Command, &Command::queue_next> unfenced;
+  bool ghosts = false;             // some of it was given up to the caller: overlapping writes must wait as well
+  bool fencing = false;
+  bool fence_running = false;      // a fence call of a helper port is under way
+  std::uint64_t lost_generation = 0;
+  TimePoint fence_since{};
+  std::unique_ptr<Alarm> fence_alarm;
+
+  [[nodiscard]] bool unused() const { return in_flight == 0 && !fencing && !fence_running; }
+  void link(Command& command);
+  void unlink(Command& command);
+};
+
+struct MapDevice::Pools {
+  Slab<Io, &Io::next> ios;
+  Slab<Command, &Command::queue_next> commands;
+  IntrusiveQueue<Command, &Command::queue_next> backlog;  // wait for a path or for room
+  IntrusiveQueue<Command, &Command::queue_next> paused;   // wait for a busy target
+};
+
+}  // namespace mpath
