@@ -108,6 +108,11 @@ class Log {
   void debug(fmt::format_string<Args...> format, Args&&... args) const {
     write(LogLevel::debug, format, args...);
   }
+  // For levels that are known only when running.
+  template <typename... Args>
+  void log(LogLevel level, fmt::format_string<Args...> format, Args&&... args) const {
+    write(level, format, args...);
+  }
 
  private:
   template <typename... Args>
