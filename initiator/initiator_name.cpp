@@ -1,6 +1,7 @@
 #include "initiator/initiator_name.hpp"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <fmt/format.h>
 #include <sys/random.h>
 #include <unistd.h>
