@@ -8,7 +8,9 @@
 #include <charconv>
 #include <optional>
 #include <unordered_map>
+#include <utility>
 
+#include "base/units.hpp"
 #include "db/store.hpp"
 
 namespace mpath::db {
@@ -57,34 +59,25 @@ std::string_view known_word(std::string_view words, std::string_view value) {
   return {};
 }
 
-// What a number may be followed by, and what that multiplies it with.
-std::optional<std::int64_t> unit_factor(SettingType type, std::string_view unit) {
-  const std::string word = lower(unit);
+// The number with the unit it may carry, before the range is looked at.
+std::optional<std::int64_t> read_number(SettingType type, std::string_view value) {
+  if (const auto plain = parse_integer(value)) return *plain;
   if (type == SettingType::bytes) {
-    if (word == "k") return std::int64_t{1} << 10;
-    if (word == "m") return std::int64_t{1} << 20;
-    if (word == "g") return std::int64_t{1} << 30;
+    if (const auto size = parse_size(value); size && std::in_range<std::int64_t>(*size)) {
+      return static_cast<std::int64_t>(*size);
+    }
   }
   if (type == SettingType::seconds) {
-    if (word == "s") return 1;
-    if (word == "m") return 60;
-    if (word == "h") return 3600;
+    const auto duration = parse_duration(value);
+    if (duration && duration->count() % 1000 == 0) return duration->count() / 1000;
   }
-  if (word.empty()) return 1;
   return std::nullopt;
 }
 
 std::optional<std::int64_t> number_in(const Setting& setting, std::string_view value) {
-  std::int64_t number = 0;
-  if (value.starts_with('+')) value.remove_prefix(1);
-  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
-  if (error != std::errc{}) return std::nullopt;
-  const auto used = static_cast<std::size_t>(end - value.data());
-  const auto factor = unit_factor(setting.type, trim(value.substr(used)));
-  std::int64_t scaled = 0;
-  if (!factor || __builtin_mul_overflow(number, *factor, &scaled)) return std::nullopt;
-  if (scaled < setting.min || scaled > setting.max) return std::nullopt;
-  return scaled;
+  const auto number = read_number(setting.type, value);
+  if (!number || *number < setting.min || *number > setting.max) return std::nullopt;
+  return number;
 }
 
 bool is_plain(std::string_view text) {

@@ -498,6 +498,16 @@ constexpr Setting daemon_rows[] = {
      .type = flag,
      .fallback = "Yes",
      .doc = "the control socket serves only root and the user of the daemon"},
+    {.key = "isns.address",
+     .type = text,
+     .max = text_max,
+     .doc = "taken for compatibility; there is no iSNS client here"},
+    {.key = "isns.port",
+     .type = number,
+     .fallback = "3205",
+     .min = 1,
+     .max = 65535,
+     .doc = "taken for compatibility; there is no iSNS client here"},
 };
 
 std::vector<Setting> join_node_rows() {
