@@ -66,7 +66,7 @@ class Unit {
   Unit() {
     pages_[0x00] = scsi::encode_vpd_supported(std::vector<std::uint8_t>{0x00, 0x80, 0x83, 0xb0, 0xb2});
     pages_[0x80] = scsi::encode_vpd_serial("serial-1");
-    pages_[0x83] = scsi::encode_vpd_device_id({.designators = {of(DesignatorType::naa, naa(6, 16))}});
+    pages_[0x83] = scsi::encode_vpd_device_id(std::vector{of(DesignatorType::naa, naa(6, 16))});
     pages_[0xb0] = scsi::encode_vpd_block_limits({.transfer_max = 256, .unmap_blocks_max = 1024, .write_same_max = 2048});
     pages_[0xb2] = scsi::encode_vpd_provisioning({.unmap = true, .write_same_16 = true, .reads_zeroes = true});
     inquiry = {.vendor = "VENDOR", .product = "PRODUCT", .revision = "1"};
@@ -171,7 +171,7 @@ TEST(Identification, TellsHowAPathThatIsNotReadyLooks) {
 
 TEST(Identification, FailsWithoutAnIdentityOrACapacity) {
   Unit no_name;
-  no_name.pages_[0x83] = scsi::encode_vpd_device_id({});
+  no_name.pages_[0x83] = scsi::encode_vpd_device_id(std::vector<Designator>{});
   EXPECT_EQ(no_name.identify().kind, Kind::failed);
   Unit odd_blocks;
   odd_blocks.capacity.block_bytes = 520;

@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "mpathd/path_state.hpp"
 
 namespace mpath {
