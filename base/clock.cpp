@@ -2,6 +2,7 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <thread>
 #include <utility>
 
 namespace mpath {
@@ -47,6 +48,8 @@ class SystemAlarm final : public Alarm {
 }  // namespace
 
 TimePoint steady_now() { return std::chrono::steady_clock::now(); }
+
+void block_for(Duration duration) { std::this_thread::sleep_for(duration); }
 
 TimePoint SystemClock::now() const { return steady_now(); }
 

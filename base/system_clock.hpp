@@ -9,6 +9,8 @@ namespace mpath {
 
 // For programs without an event loop (the command-line tools); everything else is handed a Clock.
 [[nodiscard]] TimePoint steady_now();
+// Puts the calling thread to sleep: in tools, and in work that was offloaded; never on an event loop.
+void block_for(Duration duration);
 
 class SystemClock final : public Clock {
  public:

@@ -59,16 +59,16 @@ TEST(SectionConfig, ReadsNestedSections) {
   const auto tree = sections(R"(# comment
 ! also a comment
 defaults {
-	user_friendly_names yes # behind a value
-	path_selector	"round-robin 0"!glued
+  user_friendly_names yes # behind a value
+  path_selector  "round-robin 0"!glued
 }
 blacklist { devnode "^(ram|loop)[0-9]*" }
 devices {
-	device {
-		vendor "A ""B"" C"
-		product ""
-	}
-	device { vendor X product Y }
+  device {
+    vendor "A ""B"" C"
+    product ""
+  }
+  device { vendor X product Y }
 }
 )");
   EXPECT_THAT(texts(tree.problems), ElementsAre("multipath.conf:13: \"product\" after the value of \"vendor\" is ignored: a value "
