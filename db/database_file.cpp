@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "base/system_clock.hpp"
 #include "db/store.hpp"
 
 namespace mpath::db {
@@ -119,7 +120,7 @@ error_code lock_directory(int directory, std::chrono::milliseconds wait) {
   for (auto left = wait; ::flock(directory, LOCK_EX | LOCK_NB) != 0; left -= pause) {
     if (errno != EWOULDBLOCK && errno != EINTR) return errno_code();
     if (left <= std::chrono::milliseconds::zero()) return StoreErrc::busy;
-    ::usleep(static_cast<useconds_t>(std::chrono::microseconds(pause).count()));
+    block_for(pause);
   }
   return {};
 }

@@ -38,6 +38,7 @@ CASES = [
     ("shell may", "initiator/session.cpp", "#include <boost/asio/post.hpp>\n", []),
     ("steady clock", "mpathd/a.cpp", "auto t = std::chrono::steady_clock::now();\n", ["time"]),
     ("steady clock in a test", "tests/base/a_test.cpp", "auto t = steady_clock::now();\n", ["time"]),
+    ("steady clock of a scripted peer", "tests/support/peer.cpp", "auto t = steady_clock::now();\n", []),
     ("steady clock at home", "base/clock.cpp", "auto t = std::chrono::steady_clock::now();\n", []),
     ("thread sleep", "mpathd/a.cpp", "std::this_thread::sleep_for(1ms);\n", ["time"]),
     ("old sleeps", "mpathd/a.cpp", "usleep(3);\n::sleep(1);\n", ["time", "time"]),

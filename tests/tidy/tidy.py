@@ -223,7 +223,8 @@ def check_cpp(path, text, pure):
                     yield line, "owned-header", f"<{name}> belongs to {', '.join(sorted(owners))}/"
         if logic and LOGIC_BANNED_INCLUDE.fullmatch(name):
             yield line, "logic", f"{name} in a file of the logic ring"
-    if str(path) != "base/clock.cpp" and top != "bench":
+    # Peers that tests bring along live in real time.
+    if str(path) != "base/clock.cpp" and top != "bench" and path.parts[:2] != ("tests", "support"):
         for match in TIME.finditer(code):
             yield line_of(code, match.start()), "time", f"{match.group(0).strip()}: time is handed in, see base/clock.hpp"
     for position, what in awaits(code):
