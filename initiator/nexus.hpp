@@ -61,12 +61,6 @@ class Nexus final : public ScsiPort, private SessionListener {
   void remove_observer(ScsiPortObserver& observer) override;
 
  private:
-  // SessionListener
-  void on_session_up(Session& session) override;
-  void on_session_end(Session& session, const SessionFailure& failure) override;
-  void on_session_room(Session& session) override;
-  void on_session_event(Session& session, const scsi::Sense& sense) override;
-
   unsigned id_;
   Shard& shard_;
   SessionConfig config_;
