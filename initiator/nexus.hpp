@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "base/log.hpp"
 #include "initiator/reconnect_policy.hpp"
 #include "initiator/scsi_port.hpp"
 #include "initiator/session.hpp"
@@ -31,6 +32,8 @@ class Nexus final : public ScsiPort, private SessionListener {
   Nexus(unsigned id, Shard& shard, SessionConfig config, ReconnectPolicy policy, SessionFactory factory);
   ~Nexus() override;
 
+  // Its state changes are written there from now on, as "session N: ..."; silent without.
+  void log_to(const Log& log);
   void start();
   // The first login attempt's outcome, once: success or its failure. Later attempts go on regardless (unless stopped).
   void on_first_attempt(std::function<void(const std::optional<SessionFailure>&)> done);
@@ -61,14 +64,57 @@ class Nexus final : public ScsiPort, private SessionListener {
   void remove_observer(ScsiPortObserver& observer) override;
 
  private:
+  class Helper;  // a session of a few moments that fences for another nexus
+
+  // SessionListener
+  void on_session_up(Session& session) override;
+  void on_session_end(Session& session, const SessionFailure& failure) override;
+  void on_session_room(Session& session) override;
+  void on_session_event(Session& session, const scsi::Sense& sense) override;
+
+  void connect();
+  void retry();
+  void retry_later();
+  void tell_first_attempt(const std::optional<SessionFailure>& outcome);
+  void fence(SessionConfig config, std::optional<scsi::Lun> reset, Nexus* lost, TimePoint deadline, FenceDone done);
+  void reinstated(bool fenced);
+  void helper_ended(Helper& helper);
+  void finish_stop();
+  template <typename Function>
+  void tell_observers(Function tell);
+
+  // Constant after construction.
   unsigned id_;
   Shard& shard_;
+  SessionFactory factory_;
+  // Owned by the shard's thread.
   SessionConfig config_;
+  ReconnectPolicy policy_;
   NexusState state_ = NexusState::idle;
   std::optional<SessionFailure> last_failure_;
   std::uint64_t generation_ = 0;
   std::uint16_t portal_group_ = 0;
-  // ... the implementer's members
+  std::optional<Log> log_;
+  std::unique_ptr<Session> session_;
+  std::unique_ptr<Alarm> alarm_;
+  unsigned attempt_ = 0;           // failures in a row
+  std::uint32_t random_;           // state of the jitter
+  TimePoint up_since_{};
+  bool announced_up_ = false;      // observers have been told
+  bool link_usable_ = true;
+  bool stop_posted_ = false;
+  SessionCounters past_;
+  std::vector<std::function<void(const std::optional<SessionFailure>&)>> first_attempt_;
+  bool first_attempt_over_ = false;
+  std::optional<SessionFailure> first_outcome_;
+  std::vector<std::function<void()>> stop_waiters_;
+  std::vector<ScsiPortObserver*> observers_;  // null: removed while they were being told
+  unsigned telling_ = 0;
+  std::vector<std::unique_ptr<Helper>> helpers_;  // fencing for others
+  bool being_reinstated_ = false;                 // some other nexus logs in with our ISID
+  std::vector<FenceDone> reinstated_waiters_;
+  unsigned resets_ = 0;
+  std::shared_ptr<Nexus*> self_;  // how a helper of another nexus knows that this one is still there
 };
 
 }  // namespace mpath
