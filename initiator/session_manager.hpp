@@ -18,16 +18,19 @@
 #include <functional>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "base/layout.hpp"
+#include "base/log.hpp"
 #include "base/result.hpp"
 #include "base/shard.hpp"
 #include "db/records.hpp"
 #include "db/store.hpp"
 #include "initiator/nexus_listener.hpp"
+#include "initiator/reconnect_policy.hpp"
 #include "initiator/session.hpp"
 #include "initiator/session_report.hpp"
 
@@ -39,6 +42,10 @@ class Server;
 
 // What the paths of a nexus are, asked for by SID. Called on the control thread; `done` runs there, once.
 using AttachedDevices = std::function<void(unsigned sid, std::function<void(std::vector<AttachedDevice>)> done)>;
+
+// Reads the sizes of a session's logical units again and looks for new ones. Called on the control thread; `done` runs there,
+// once: with an empty text, or with what went wrong.
+using RescanSession = std::function<void(unsigned sid, std::function<void(std::string error)> done)>;
 
 class SessionManager {
  public:
@@ -52,6 +59,9 @@ class SessionManager {
     Layout layout;
     NexusListener& listener;
     AttachedDevices attached;           // may be empty: no devices are shown
+    std::optional<Log> log{};           // nothing: nothing is logged
+    RescanSession rescan{};             // may be empty: a rescan is answered "not supported"
+    ReconnectPolicy preparing{.first = std::chrono::seconds(1), .longest = std::chrono::seconds(10)};  // NIC or host name missing
   };
   explicit SessionManager(Setup setup);
   ~SessionManager();
