@@ -1,0 +1,52 @@
+// Login and discovery text: pairs read are written back the same, and both sides of a negotiation survive any of them.
+#include "tests/fuzz/fuzz_input.hpp"
+#include "wire/iscsi_keys.hpp"
+#include "wire/iscsi_text.hpp"
+
+namespace mpath::iscsi {
+namespace {
+
+void negotiate(Side side, bool discovery, const KeyValues& pairs) {
+  Negotiation negotiation(side, {.discovery = discovery, .header_digests = "CRC32C,None"});
+  if (side == Side::initiator) static_cast<void>(negotiation.offers());
+  const auto taken = negotiation.take(pairs);
+  if (!taken) return;
+  for (const KeyValue& reply : taken->replies) {
+    CHECK(!reply.value.empty());
+  }
+  static_cast<void>(negotiation.offers());
+  const Parameters parameters = negotiation.finish();
+  CHECK(parameters.send_segment_max >= limits::data_segment_min);
+  CHECK(parameters.first_burst <= parameters.max_burst);
+  CHECK(parameters.max_burst >= 512 && parameters.max_outstanding_r2t >= 1 && parameters.max_connections >= 1);
+}
+
+void try_all(std::span<const std::byte> bytes) {
+  const auto pairs = decode_text(bytes);
+  if (!pairs) return;
+  const auto again = decode_text(encode_text(*pairs));
+  CHECK(again.has_value() && *again == *pairs);
+  for (const KeyValue& pair : *pairs) {
+    static_cast<void>(parse_number(pair.value));
+    if (const auto binary = parse_binary(pair.value, 1024)) {
+      CHECK(binary->size() <= 1024);
+    }
+    if (const auto address = parse_target_address(pair.value)) {
+      const auto same = parse_target_address(format_target_address(*address));
+      CHECK(same.has_value() && *same == *address);
+    }
+  }
+  static_cast<void>(parse_send_targets(*pairs));
+  for (const bool discovery : {false, true}) {
+    negotiate(Side::initiator, discovery, *pairs);
+    negotiate(Side::target, discovery, *pairs);
+  }
+}
+
+}  // namespace
+}  // namespace mpath::iscsi
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  mpath::iscsi::try_all(mpath::fuzz::Input(data, size).bytes);
+  return 0;
+}
