@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/check.hpp"
+#include "base/drill_device.hpp"
 #include "wire/scsi_cdb.hpp"
 #include "wire/scsi_data.hpp"
 
@@ -161,6 +162,7 @@ struct ShardMaps::MapEntry {
   std::string wwid;
   LuFacts facts;                       // of the first path
   std::unique_ptr<MapDevice> device;   // null until planned
+  std::unique_ptr<DrillDevice> front;  // what is exported: the device, behind the operator's filters
   bool refused = false;
   std::string refused_why;
   bool closing = false;
@@ -171,8 +173,8 @@ struct ShardMaps::MapEntry {
   std::unique_ptr<Alarm> resize_alarm;
 };
 
-ShardMaps::ShardMaps(Shard& shard, MapDirectory& directory)
-    : shard_(shard), directory_(directory), host_(std::make_unique<Host>(*this)) {}
+ShardMaps::ShardMaps(Shard& shard, MapDirectory& directory, const Log& log)
+    : shard_(shard), directory_(directory), log_(log), host_(std::make_unique<Host>(*this)) {}
 
 ShardMaps::~ShardMaps() = default;
 
@@ -225,9 +227,20 @@ void ShardMaps::make_map(const std::string& wwid, const MapPlan& plan) {
   }
   MapDevice::Environment environment{.clock = shard_.clock(), .buffers = shard_.buffers(), .listener = *host_};
   entry.device = std::make_unique<MapDevice>(plan.alias, wwid, entry.facts, plan.policy, environment);
+  entry.front = std::make_unique<DrillDevice>(*entry.device, shard_.clock(), log_.about("map " + plan.alias));
+  set_drill(entry, plan.drill);
   directory_.on_line(fmt::format("map {}: made wwid={} size={}", plan.alias, wwid, entry.facts.size_bytes), false);
   for (Path* path : waiting) join(*path, entry);
-  directory_.on_map_made(shard_, *entry.device);
+  directory_.on_map_made(shard_, wwid, *entry.front);
+}
+
+void ShardMaps::set_drill(MapEntry& entry, const std::string& specs) {
+  if (specs == entry.front->specs()) return;
+  if (const auto problem = entry.front->set(specs)) {
+    directory_.on_line(fmt::format("map {}: drill refused: {}", entry.device->name(), *problem), true);
+  } else {
+    directory_.on_line(fmt::format("map {}: drill={}", entry.device->name(), quoted(specs)), true);
+  }
 }
 
 void ShardMaps::join(Path& path, MapEntry& entry) {
@@ -380,10 +393,12 @@ void ShardMaps::rescan(std::optional<unsigned> sid) {
   }
 }
 
-void ShardMaps::set_policy(const std::string& alias, const MapPolicy& policy) {
-  MapDevice* map = find_map(alias);
+void ShardMaps::set_plan(const MapPlan& plan) {
+  MapDevice* map = find_map(plan.alias);
   if (map == nullptr) return;
+  const MapPolicy& policy = plan.policy;
   map->set_policy(policy);
+  set_drill(*maps_.at(map->wwid()), plan.drill);
   for (const auto& nexus : nexuses_) {
     for (const auto& path : nexus->paths()) {
       if (path->map() == map) {

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "base/log.hpp"
 #include "base/shard.hpp"
 #include "initiator/nexus.hpp"
 #include "mpathd/map_device.hpp"
@@ -24,6 +25,7 @@ namespace mpath {
 struct MapPlan {
   std::string alias;
   MapPolicy policy;
+  std::string drill;         // filters between the map and its exports (base/drill_device.hpp); empty: none
   bool refused = false;      // blacklisted, or it lives on another shard
   std::string refused_why;
 };
@@ -34,8 +36,8 @@ class MapDirectory {
   virtual ~MapDirectory() = default;
   // `answer` runs on the shard, later, once.
   virtual void plan_map(Shard& shard, const LuFacts& facts, std::function<void(const MapPlan&)> answer) = 0;
-  // A map that can be exported now. `device` lives until on_map_closed() let go of it.
-  virtual void on_map_made(Shard& shard, MapDevice& device) = 0;
+  // A map that can be exported now. `device` is its front and lives until on_map_closed() let go of it.
+  virtual void on_map_made(Shard& shard, const std::string& wwid, BlockDevice& device) = 0;
   // It has closed (every request completed). `release` must be called on the shard when nobody holds it any more.
   virtual void on_map_closed(Shard& shard, const std::string& alias, std::function<void()> release) = 0;
   virtual void on_line(const std::string& line, bool warning) = 0;
@@ -43,7 +45,7 @@ class MapDirectory {
 
 class ShardMaps {
  public:
-  ShardMaps(Shard& shard, MapDirectory& directory);
+  ShardMaps(Shard& shard, MapDirectory& directory, const Log& log);
   ~ShardMaps();
 
   // From the NexusListener of the daemon.
@@ -67,8 +69,8 @@ class ShardMaps {
   void rescan(std::optional<unsigned> sid);
   // Reads the capacity on every usable path again; `done` says whether all agreed and what the size is now.
   void resize(MapDevice& map, std::function<void(bool ok, const std::string& text)> done);
-  // New settings for the maps that are there (multipath.conf was read again).
-  void set_policy(const std::string& alias, const MapPolicy& policy);
+  // New settings for a map that is there (multipath.conf was read again).
+  void set_plan(const MapPlan& plan);
 
  private:
   class NexusPaths;
@@ -82,12 +84,14 @@ class ShardMaps {
   void leave(Path& path, bool paths_may_return);
   void admit(Path& path, MapEntry& entry);
   void make_map(const std::string& wwid, const MapPlan& plan);
+  void set_drill(MapEntry& entry, const std::string& specs);
   void close_if_empty(MapEntry& entry);
   void forget(const std::string& wwid);
   void finish_resize(MapEntry& entry);
 
   Shard& shard_;
   MapDirectory& directory_;
+  Log log_;
   std::unique_ptr<Host> host_;
   std::vector<std::unique_ptr<NexusPaths>> nexuses_;
   std::map<std::string, std::unique_ptr<MapEntry>> maps_;  // by WWID
