@@ -11,6 +11,7 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,8 @@ struct Disk {
   bool knows_write_same = true;
   scsi::Status next_status = scsi::Status::good;  // told once, instead of carrying the command out
   scsi::Sense next_sense;
+  std::uint8_t identity = 1;  // in its NAA designator: another number is another disk
+  std::uint64_t blocks = disk_blocks;
 
   // Carries a command out, as a target does.
   scsi::Status execute(const ScsiTask& task, scsi::Sense& sense) {
@@ -72,6 +75,15 @@ struct Disk {
       ++flushes;
       return scsi::Status::good;
     }
+    if (const auto answer = tell(*command)) {
+      std::size_t at = 0;
+      for (const iovec& piece : task.data) {
+        const std::size_t part = std::min(piece.iov_len, answer->size() - at);
+        std::memcpy(piece.iov_base, answer->data() + at, part);
+        at += part;
+      }
+      return scsi::Status::good;
+    }
     if (std::holds_alternative<scsi::TestUnitReady>(*command) || std::holds_alternative<scsi::Unmap>(*command)) {
       return scsi::Status::good;
     }
@@ -79,6 +91,26 @@ struct Disk {
   }
 
  private:
+  // What it says of itself.
+  [[nodiscard]] std::optional<scsi::Bytes> tell(const scsi::Command& command) const {
+    if (const auto* inquiry = std::get_if<scsi::Inquiry>(&command)) {
+      if (!inquiry->evpd) return scsi::encode_inquiry({.vendor = "SIM", .product = "DISK", .revision = "1"});
+      if (inquiry->page == 0x00) return scsi::encode_vpd_supported(std::vector<std::uint8_t>{0x00, 0x83});
+      scsi::Bytes naa(16, std::byte{0});
+      naa[0] = std::byte{0x60};
+      naa[15] = std::byte{identity};
+      const scsi::Designator designator{.type = scsi::DesignatorType::naa, .bytes = naa};
+      return scsi::encode_vpd_device_id(std::span(&designator, 1));
+    }
+    if (std::holds_alternative<scsi::ReadCapacity16>(command)) {
+      return scsi::encode_capacity_16({.last_lba = blocks - 1, .block_bytes = block_bytes});
+    }
+    if (std::holds_alternative<scsi::ModeSense>(command)) {
+      return scsi::encode_mode_sense({.dpo_fua = true, .write_cache = true}, true);
+    }
+    return std::nullopt;
+  }
+
   static scsi::Status refuse(scsi::Sense& sense, std::uint8_t asc) {
     sense = {scsi::SenseKey::illegal_request, asc, 0};
     return scsi::Status::check_condition;
