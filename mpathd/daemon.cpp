@@ -51,7 +51,9 @@ Daemon::Daemon(boost::asio::io_context& control, DaemonOptions options, SessionF
       .listener = *this,
       .attached = [this](unsigned sid, std::function<void(std::vector<AttachedDevice>)> done) {
         attached_devices(sid, std::move(done));
-      }});
+      },
+      .log = log_,
+      .rescan = [this](unsigned sid, std::function<void(std::string)> done) { rescan_session(sid, std::move(done)); }});
   links_ = std::make_unique<LinkMonitor>(control_, static_cast<LinkListener&>(*this));
 }
 
@@ -286,6 +288,17 @@ void Daemon::attached_devices(unsigned sid, std::function<void(std::vector<Attac
       }
     }
     done(std::move(devices));
+  };
+  tasks_.spawn(asking);
+}
+
+void Daemon::rescan_session(unsigned sid, std::function<void(std::string)> done) {
+  auto asking = [this, sid, done = std::move(done)]() -> awaitable<void> {
+    for (auto& shard : shards_) {
+      auto scan = [this, sid, index = shard->index()] { maps_[index]->rescan(sid); };
+      co_await run_on(*shard, scan);
+    }
+    done({});
   };
   tasks_.spawn(asking);
 }

@@ -101,6 +101,7 @@ class Daemon final : public MapControl, private MapDirectory, private NexusListe
   [[nodiscard]] ShardMaps& maps_of(const Shard& shard) { return *maps_[shard.index()]; }
   [[nodiscard]] Result<std::unique_ptr<db::Store>> open_store() const;
   void attached_devices(unsigned sid, std::function<void(std::vector<AttachedDevice>)> done);
+  void rescan_session(unsigned sid, std::function<void(std::string)> done);
   void register_verbs();
   [[nodiscard]] bool load_settings(std::string& first_error);
   [[nodiscard]] awaitable<CommandOutcome> on_path(std::string path, std::function<CommandOutcome(Path&)> work);

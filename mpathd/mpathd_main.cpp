@@ -151,7 +151,6 @@ int run(const Arguments& arguments) {
   const LogOutput output(sink, *level);
   const Log log(output, "mpathd");
   take_inherited(options);
-  scrub_libiscsi_environment();
   std::signal(SIGPIPE, SIG_IGN);
 
   std::error_code made;
