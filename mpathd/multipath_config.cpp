@@ -14,8 +14,8 @@ namespace {
 
 using Severity = ConfigProblem::Severity;
 
-constexpr std::array<std::string_view, 7> structural{"vendor", "product", "revision", "product_blacklist",
-                                                     "wwid",   "devnode", "property"};
+constexpr std::array<std::string_view, 8> structural{"vendor", "product", "revision", "product_blacklist",
+                                                     "wwid",   "devnode", "property", "protocol"};
 
 std::string_view place_name(SettingPlace place) {
   switch (place) {

@@ -7,6 +7,10 @@
 #include <charconv>
 #include <chrono>
 
+#include "base/drill_device.hpp"
+#include "base/log.hpp"
+#include "base/memory_device.hpp"
+#include "base/sim_clock.hpp"
 #include "base/units.hpp"
 
 namespace mpath {
@@ -71,7 +75,7 @@ Applied set_selector(std::string_view value, MapSettings& settings) {
     settings.policy.selector = SelectorKind::service_time;
   } else if (one_of(name, {"historical-service-time", "io-affinity"})) {
     settings.policy.selector = SelectorKind::service_time;
-    return warning(fmt::format("path selector {} is not there yet and acts as service-time", name));
+    return warning(fmt::format("{} is not there yet and acts as service-time", name));
   } else {
     return expected(value, "a path selector (\"round-robin 0\", \"queue-length 0\", \"service-time 0\")");
   }
@@ -96,12 +100,12 @@ Applied set_checker(std::string_view value, MapSettings& settings) {
   }
   if (value == "readsector0") {
     settings.policy.checker = CheckerKind::directio;
-    return warning("path checker readsector0 acts as directio");
+    return warning("readsector0 acts as directio");
   }
   if (!one_of(value, {"rdac", "emc_clariion", "hp_sw", "cciss_tur", "none"}))
     return expected(value, "a path checker (tur, directio)");
   settings.policy.checker = CheckerKind::tur;
-  return warning(fmt::format("path checker {} is not there and acts as tur", value));
+  return warning(fmt::format("{} is not there and acts as tur", value));
 }
 
 Applied set_failback(std::string_view value, MapSettings& settings) {
@@ -115,7 +119,7 @@ Applied set_failback(std::string_view value, MapSettings& settings) {
   }
   if (value == "followover") {
     settings.policy.failback = Failback::manual;
-    return warning("failback followover is not there yet and acts as manual");
+    return warning("followover is not there yet and acts as manual");
   }
   if (!number_in<unsigned>(value)) return expected(value, "immediate or manual");
   settings.policy.failback = Failback::immediate;
@@ -160,7 +164,7 @@ Applied set_write_fence(std::string_view value, MapSettings& settings) {
   Parsed<milliseconds> wait = settings.policy.write_fence_wait;
   if (space != value.npos) wait = parse_duration(value.substr(space + 1), milliseconds{1});
   if (!wait || *wait < milliseconds{0} || *wait > duration_max) return expected(value, shape);
-  if (word == "wait" && space == value.npos) return error("write_fence wait needs a time: \"wait 5000\"");
+  if (word == "wait" && space == value.npos) return error("wait needs a time: \"wait 5000\"");
   WriteFence fence{};
   if (word == "reinstate") fence = WriteFence::reinstate;
   else if (word == "lu_reset") fence = WriteFence::lu_reset;
@@ -170,7 +174,7 @@ Applied set_write_fence(std::string_view value, MapSettings& settings) {
   settings.policy.write_fence = fence;
   settings.policy.write_fence_wait = *wait;
   if (fence == WriteFence::none)
-    return warning("write_fence none: a write that was given up on one path may still run after a later one");
+    return warning("none: a write that was given up on one path may still run after a later one");
   return {};
 }
 
@@ -187,9 +191,17 @@ Applied set_socket_mode(std::string_view value, MapSettings& settings) {
   return {};
 }
 
+// Tried on a disk in memory, so that a mistake shows when the file is read and not when a map comes up.
 Applied set_drill(std::string_view value, MapSettings& settings) {
   settings.drill = value == "none" ? std::string() : std::string(value);
-  return {};
+  if (settings.drill.empty()) return {};
+  MemorySink sink;
+  const LogOutput output(sink);
+  SimClock clock;
+  MemoryDevice disk;
+  DrillDevice rehearsal(disk, clock, Log(output));
+  if (auto wrong = rehearsal.set(settings.drill)) return error(*std::move(wrong));
+  return warning("a drill is in force: requests are delayed or failed on purpose");
 }
 
 Applied set_alias(std::string_view value, MapSettings& settings) {
@@ -359,7 +371,8 @@ std::string in_quotes(std::string_view value) {
 
 std::string written(const MapSetting& setting, std::string_view value) {
   const bool plain = setting.type == MapSettingType::number || setting.type == MapSettingType::duration ||
-                     (setting.type == MapSettingType::any && number_in<std::uint64_t>(value));
+                     ((setting.type == MapSettingType::any || setting.type == MapSettingType::word) &&
+                      number_in<std::uint64_t>(value));
   return fmt::format("{} {}", setting.key, plain ? std::string(value) : in_quotes(value));
 }
 

@@ -25,7 +25,7 @@ struct MapSettings {
   bool user_friendly_names = false;   // without an alias: mpatha, mpathb ... instead of the WWID
   std::string alias_prefix = "mpath";
   ExportSettings exports;
-  std::string drill;                  // decorators below the exports, as base/block_device's parser takes them; empty: none
+  std::string drill;                  // filters below the exports, as DrillDevice::set() takes them; empty: none
   int verbosity = 2;                  // of the daemon: defaults only
   bool blacklisted = false;
   std::string blacklist_reason;       // which rule

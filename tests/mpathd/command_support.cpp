@@ -80,10 +80,6 @@ T run_to_end(boost::asio::awaitable<T> work) {
   return std::move(result).value();
 }
 
-std::filesystem::path golden_directory() {
-  return std::filesystem::path(__FILE__).parent_path().parent_path() / "golden";
-}
-
 }  // namespace
 
 Snapshot no_maps() { return {}; }
@@ -165,10 +161,24 @@ std::string transcript(RecordingControl& control, const std::vector<std::string>
   return text;
 }
 
+std::filesystem::path source_directory() {
+  for (std::filesystem::path at = std::filesystem::current_path();; at = at.parent_path()) {
+    if (std::filesystem::exists(at / "tests" / "golden") && std::filesystem::exists(at / "man")) return at;
+    if (at == at.parent_path()) return std::filesystem::current_path();
+  }
+}
+
+std::string page(const std::string& name) {
+  std::ifstream file(source_directory() / "man" / name);
+  std::ostringstream text;
+  text << file.rdbuf();
+  EXPECT_FALSE(text.str().empty()) << "man/" << name << " is missing: run the tests from the source tree";
+  return text.str();
+}
+
 void expect_golden(const std::string& name, const std::string& text) {
-  const std::filesystem::path file = golden_directory() / name;
+  const std::filesystem::path file = source_directory() / "tests" / "golden" / name;
   if (const char* update = std::getenv("UPDATE_GOLDEN"); update != nullptr && std::string_view(update) == "1") {
-    std::filesystem::create_directories(file.parent_path());
     std::ofstream(file, std::ios::binary) << text;
     return;
   }
@@ -176,7 +186,16 @@ void expect_golden(const std::string& name, const std::string& text) {
   ASSERT_TRUE(stream) << file << " is missing; UPDATE_GOLDEN=1 makes it";
   std::ostringstream expected;
   expected << stream.rdbuf();
-  EXPECT_EQ(text, expected.str()) << "tests/golden/" << name << " says otherwise; UPDATE_GOLDEN=1 writes it anew";
+  std::istringstream ours(text);
+  std::istringstream golden(expected.str());
+  std::string our_line, golden_line;
+  for (int number = 1; text != expected.str(); ++number) {
+    const bool more = static_cast<bool>(std::getline(ours, our_line)) && static_cast<bool>(std::getline(golden, golden_line));
+    if (more && our_line == golden_line) continue;
+    ADD_FAILURE() << "tests/golden/" << name << ":" << number << " says\n  " << golden_line << "\nand this is\n  " << our_line
+                  << "\nUPDATE_GOLDEN=1 writes the file anew";
+    return;
+  }
 }
 
 }  // namespace mpath::shell_test

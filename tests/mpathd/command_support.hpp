@@ -1,6 +1,7 @@
 // Hand-made snapshots, a daemon that only writes down what it is asked, and golden files, for the tests of the shell.
 #pragma once
 
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -62,6 +63,10 @@ class RecordingControl : public MapControl {
 // What a terminal would show: prompt, command, reply, for each line.
 [[nodiscard]] std::string transcript(RecordingControl& control, const std::vector<std::string>& lines,
                                      std::shared_ptr<const MultipathConfig> config = nullptr);
+
+// The source tree: the nearest directory, from the working one upwards, that has tests/golden and man.
+[[nodiscard]] std::filesystem::path source_directory();
+[[nodiscard]] std::string page(const std::string& name);  // man/NAME
 
 // Expects `text` to be tests/golden/NAME; UPDATE_GOLDEN=1 in the environment writes it instead.
 void expect_golden(const std::string& name, const std::string& text);
