@@ -278,12 +278,18 @@ ssize_t BatchSocket::library_writev(const iovec* parts, int count) {
   return static_cast<ssize_t>(total);
 }
 
-void BatchSocket::inject(const std::array<std::byte, bhs::size>& header) {
-  std::array<std::byte, bhs::size + bhs::digest_size> whole;
+void BatchSocket::inject(std::array<std::byte, bhs::size> header, std::span<const std::byte> segment) {
+  CHECK(segment.size() <= 8192);
+  bhs::set32(header, 4, static_cast<std::uint32_t>(segment.size()));
+  std::array<std::byte, bhs::size + bhs::digest_size> whole{};
   std::copy(header.begin(), header.end(), whole.begin());
   std::byte* const at = append_copy(whole.data(), digest_ ? whole.size() : header.size());
-  tap_.on_pdu_out(bhs::Edit(at, bhs::size), {});
+  tap_.on_pdu_out(bhs::Edit(at, bhs::size), segment);
   seal_header(at);
+  if (segment.empty()) return;
+  append_copy(segment.data(), segment.size());
+  const std::array<std::byte, 4> zeroes{};
+  if (const std::size_t padding = -segment.size() & 3; padding != 0) append_copy(zeroes.data(), padding);
 }
 
 bool BatchSocket::flush() {

@@ -95,8 +95,8 @@ class BatchSocket {
   bool flush();
   [[nodiscard]] std::uint64_t appended() const { return appended_; }  // bytes, since connect
   [[nodiscard]] std::uint64_t flushed() const { return flushed_; }
-  // A PDU of our own, header only; sent with the next flush in the order given.
-  void inject(const std::array<std::byte, bhs::size>& header);
+  // A PDU of our own; sent with the next flush in the order given. Its segment length is set from `segment`.
+  void inject(std::array<std::byte, bhs::size> header, std::span<const std::byte> segment = {});
 
   // Headers carry a digest from the next PDU on, in both directions.
   void use_header_digest(bool on) { digest_ = on; }

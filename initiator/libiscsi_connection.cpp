@@ -325,11 +325,15 @@ void LibiscsiConnection::answer_ping(bhs::Edit header) {
   bhs::set32(header, 20, bhs::no_tag);
 }
 
+// Far from every tag the library can have outstanding: it counts up from its last.
+std::uint32_t LibiscsiConnection::own_tag() const {
+  const std::uint32_t tag = last_itt_ ^ 0x80000000U;
+  return tag == bhs::no_tag ? tag - 1 : tag;
+}
+
 bool LibiscsiConnection::send_nop() {
   if (state_ != State::ready || nop_tag_ || corked_) return false;
-  // Far from every tag the library can have outstanding: it counts up from its last.
-  std::uint32_t tag = last_itt_ ^ 0x80000000U;
-  if (tag == bhs::no_tag) --tag;
+  const std::uint32_t tag = own_tag();
   nop_tag_ = tag;
   std::array<std::byte, bhs::size> request{};
   const bhs::Edit out(request);
@@ -343,12 +347,27 @@ bool LibiscsiConnection::send_nop() {
   return true;
 }
 
+std::uint32_t LibiscsiConnection::send_text(std::span<const std::byte> text, std::uint32_t ttt) {
+  const std::uint32_t tag = own_tag();
+  std::array<std::byte, bhs::size> request{};
+  const bhs::Edit out(request);
+  out[0] = static_cast<std::byte>(std::uint8_t(Opcode::text_request) | bhs::immediate_bit);
+  out[1] = static_cast<std::byte>(bhs::flag_final);
+  bhs::set32(out, 16, tag);
+  bhs::set32(out, 20, ttt);
+  bhs::set32(out, 24, next_cmd_sn_);
+  socket_->inject(request, text);
+  want_send();
+  return tag;
+}
+
 void LibiscsiConnection::on_pdu_out(bhs::Edit header, std::span<const std::byte> segment) noexcept {
   const Opcode opcode = bhs::opcode(header);
   switch (opcode) {
     case Opcode::login_request:
       watch_->on_request(header, segment);
       next_cmd_sn_ = bhs::cmd_sn(header);
+      last_itt_ = bhs::itt(header);
       break;
     case Opcode::nop_out:
       ++past_.nop_out;

@@ -78,6 +78,8 @@ class LibiscsiConnection final : private PduTap {
 
   // An immediate NOP-Out of our own (RFC 7143, 11.18): needs no place in the command window. False while one is out.
   bool send_nop();
+  // An immediate Text Request of our own (11.10); the library ignores the answer, on_pdu() sees it. Returns its tag.
+  std::uint32_t send_text(std::span<const std::byte> text, std::uint32_t ttt);
   [[nodiscard]] bool nop_out() const { return nop_tag_.has_value(); }
   void forget_nop() { nop_tag_.reset(); }
 
@@ -102,6 +104,7 @@ class LibiscsiConnection final : private PduTap {
   void on_login_response(bhs::View header, std::span<const std::byte> segment);
   void answer_ping(bhs::Edit header);
   void on_nop_in(bhs::Edit header);
+  [[nodiscard]] std::uint32_t own_tag() const;
 
   void open();
   void wait_connected();
