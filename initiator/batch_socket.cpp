@@ -1,7 +1,6 @@
 #include "initiator/batch_socket.hpp"
 
 #include <fcntl.h>
-#include <isa-l/crc.h>
 #include <net/if.h>
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -16,6 +15,7 @@
 #include <utility>
 
 #include "base/check.hpp"
+#include "wire/crc32c.hpp"
 
 namespace mpath {
 namespace {
@@ -24,11 +24,7 @@ thread_local BatchSocket* current_socket = nullptr;
 
 constexpr std::size_t parts_max = 1024;  // IOV_MAX on Linux
 
-std::uint32_t header_crc(const std::byte* header) {
-  std::array<unsigned char, bhs::size> copy;  // ISA-L's prototype is not const
-  std::memcpy(copy.data(), header, copy.size());
-  return ~crc32_iscsi(copy.data(), static_cast<int>(copy.size()), 0xffffffffU);
-}
+std::uint32_t header_crc(const std::byte* header) { return crc32c(std::span(header, bhs::size)); }
 
 std::uint32_t read_crc(const std::byte* at) {  // RFC 7143, 13.1: the digest travels in little-endian order
   std::uint32_t value = 0;

@@ -47,6 +47,10 @@ class Bench : public SessionListener {
   }
 
   Session& make(const SessionFactory& factory, SessionConfig config) {
+    if (session_ && !end_) {  // a session is destroyed only after its end
+      session_->abort(SessionEnd::aborted, "next test");
+      EXPECT_TRUE(run_until([&] { return end_.has_value(); }));
+    }
     session_ = factory(shard_, std::move(config), *this);
     up_ = 0;
     end_.reset();
