@@ -186,7 +186,9 @@ std::expected<std::vector<Given>, UsageError> split(std::span<const std::string>
     if (result == -1) break;
     if (result == '?' || result == ':') {
       const int at = std::clamp(optind > before ? optind - 1 : optind, 1, argc - 1);
-      if (!complaint) complaint = option_complaint(result, argv[static_cast<std::size_t>(at)]);
+      const std::string word = argv[static_cast<std::size_t>(at)];
+      if (after_false_dashes(word)) return std::unexpected(false_dash_error(words, word));
+      if (!complaint) complaint = option_complaint(result, word);
       continue;
     }
     given.push_back({result, optarg == nullptr ? std::string() : std::string(optarg)});

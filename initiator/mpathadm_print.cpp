@@ -33,8 +33,9 @@ class Text {
     text_ += '\n';
     return *this;
   }
-  Text& banner(std::string_view title) {
-    const std::string stars(title.size(), '*');
+  // The familiar tool's stars are as many as the title has characters, but for one title.
+  Text& banner(std::string_view title, std::size_t star_count = 0) {
+    const std::string stars(star_count != 0 ? star_count : title.size(), '*');
     return line("\t\t{}", stars).line("\t\t{}", title).line("\t\t{}", stars);
   }
   Text& append(std::string_view more) {
@@ -131,7 +132,7 @@ void add_parameters(Text& text, const SessionReport& session) {
 
 void add_devices(Text& text, const SessionReport& session) {
   // There is no SCSI host of the kernel: the session's number stands for it.
-  text.banner("Attached SCSI devices:").line("\t\tHost Number: {}\tState: running", session.sid);
+  text.banner("Attached SCSI devices:", 24).line("\t\tHost Number: {}\tState: running", session.sid);
   for (const auto& device : session.devices) {
     text.line("\t\tscsi{} Channel 00 Id 0 Lun: {}", session.sid, device.lun);
     if (!device.name.empty()) text.line("\t\t\tAttached scsi disk {}\t\tState: {}", device.name, device.state);
