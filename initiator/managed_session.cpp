@@ -88,6 +88,7 @@ awaitable<void> ManagedSession::start_nexus() {
   const auto self = shared_from_this();
   auto start = [self, config = prepared_->config] {
     self->nexus_ = std::make_unique<Nexus>(self->identity_.sid, self->shard_, config.session, config.reconnect, self->around_.factory);
+    if (self->around_.log) self->nexus_->log_to(*self->around_.log);
     self->nexus_->add_observer(*self);
     self->around_.listener.on_nexus_created(*self->nexus_, self->shard_);
     self->nexus_->on_first_attempt([self](const std::optional<SessionFailure>& failure) {
