@@ -209,7 +209,7 @@ std::size_t NbdConnection::receive_once() {
       close({});
     } else {
       input_ = Input::ended;
-      if (filling_ != nullptr || skip_ > 0 || end_ > begin_) why_ = errno_code(ECONNRESET);
+      if (filling_ != nullptr || skipping_ != nullptr || end_ > begin_) why_ = errno_code(ECONNRESET);
     }
     return 1;
   }
@@ -236,9 +236,11 @@ bool NbdConnection::parse_one() {
     return false;
   }
   if (input_ != Input::open) return false;
-  if (skip_ > 0) {
+  if (skipping_ != nullptr) {
     discard_staging(static_cast<std::size_t>(std::min<std::uint64_t>(skip_, end_ - begin_)));
     if (skip_ > 0) return false;
+    // Not sooner: clients look a reply up among the requests they have sent in full.
+    answer(*std::exchange(skipping_, nullptr), skipping_error_);
   }
   if (filling_ != nullptr) {
     if (filled_ < filling_->length) return false;
@@ -287,8 +289,13 @@ bool NbdConnection::take(const nbd::Request& wire) {
   request.structured =
       rules_.structured_replies && (wire.command == nbd::Command::read || wire.command == nbd::Command::block_status);
   if (refused) {
-    if (is_write) skip_ = wire.length;
-    answer(request, verdict.error);
+    if (is_write && wire.length > 0) {
+      skip_ = wire.length;
+      skipping_ = &request;
+      skipping_error_ = verdict.error;
+    } else {
+      answer(request, verdict.error);
+    }
     return true;
   }
   request.op = verdict.op;
@@ -523,8 +530,9 @@ void NbdConnection::retire(Request& request) {
 
 // Every handler ends here: takes the next step of an orderly end when nothing is left to do before it.
 void NbdConnection::finish_if_idle() {
+  const std::uint32_t unfinished = (filling_ != nullptr ? 1 : 0) + (skipping_ != nullptr ? 1 : 0);
   const bool answered = in_flight_ == 0;
-  if (input_ == Input::ended && (answered || (filling_ != nullptr && in_flight_ == 1))) close(why_);
+  if (input_ == Input::ended && in_flight_ == unfinished) close(why_);
   if (input_ == Input::open && draining_ && answered) {
     ::shutdown(socket_.native_handle(), SHUT_WR);
     input_ = Input::discard;
@@ -549,6 +557,7 @@ void NbdConnection::close(error_code why) {
   begin_ = end_ = 0;
   staging_.reset();
   if (filling_ != nullptr) retire(*std::exchange(filling_, nullptr));
+  if (skipping_ != nullptr) retire(*std::exchange(skipping_, nullptr));
   while (out_first_ != nullptr) {
     auto& request = static_cast<Request&>(*out_first_);
     out_first_ = request.next;

@@ -150,7 +150,9 @@ class NbdConnection final : private NbdBudget::Waiter {
   Buffer staging_;
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
-  std::uint64_t skip_ = 0;      // payload of a refused write, still to be thrown away
+  std::uint64_t skip_ = 0;       // bytes of a refused write's payload still to be thrown away,
+  Request* skipping_ = nullptr;  // and that write, answered when they are gone
+  nbd::Error skipping_error_ = nbd::Error::ok;
   Request* filling_ = nullptr;  // a write whose payload is still arriving
   std::size_t filled_ = 0;
 

@@ -305,6 +305,23 @@ TEST_F(Connection, SkipsThePayloadOfARefusedWrite) {
   EXPECT_EQ(device.submitted, 1u);
 }
 
+TEST_F(Connection, AnswersARefusedWriteOnlyBehindItsPayload) {
+  Client& client = connect();
+  const nbd::Bytes data = pattern(512);
+  ask(client, write_of(1, 64 * MiB, 512), std::span(data).first(511));
+  EXPECT_TRUE(silent(client)) << "libnbd does not know a request yet that it has not sent in full";
+  send(client, std::span(data).last(1));
+  EXPECT_EQ(reply(client), (nbd::SimpleReply{.error = Error::nospc, .cookie = 1}));
+}
+
+TEST_F(Connection, DropsARefusedWriteWhosePayloadNeverCame) {
+  Client& client = connect();
+  ask(client, write_of(1, 64 * MiB, 512), pattern(100));
+  client.socket.reset();
+  turn();
+  EXPECT_TRUE(client.ended);
+}
+
 TEST_F(Connection, LeavesAClientThatKeepsToNoLimit) {
   Client& client = connect();
   ask(client, write_of(1, 0, 0xffffffff));

@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 import struct
+import sys
 from urllib.parse import parse_qs, urlparse
 
 import nbd
@@ -220,3 +221,9 @@ def blocks_of_4k():
     refused(errno.EINVAL, h.pread, 512, 0)
     refused(errno.EINVAL, h.pwrite, b"x" * 512, 4096)
     alive(h)
+
+
+if __name__ == "__main__":
+    {f.__name__: f for f in (unaligned, past_the_end, unknown_export, too_large, unknown_commands, export_name, starttls,
+                             simple_replies, status_of_one, many_in_flight, vanish, two_connections, read_only,
+                             blocks_of_4k)}[sys.argv[1]]()
