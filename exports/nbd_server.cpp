@@ -138,6 +138,7 @@ class NbdServer::Impl : public std::enable_shared_from_this<Impl> {
   struct Client {
     Descriptor descriptor;
     std::string only;
+    std::uint64_t entry_id = 0;  // of the export that was agreed on
     NbdHandshake handshake;
     std::vector<std::byte> out;
     std::array<std::byte, 4096> in;
@@ -431,6 +432,8 @@ awaitable<bool> NbdServer::Impl::negotiate(Client& client) {
     const std::vector<NbdOffer> offered = offers(client.only);
     const auto received = std::span(client.in).first(static_cast<std::size_t>(got));
     outcome = client.handshake.feed(received, offered, client.out);
+    if (outcome != NbdHandshake::Outcome::transmission) continue;
+    client.entry_id = find_by_name(client.handshake.agreement().export_name)->id;
   }
 }
 
@@ -455,7 +458,7 @@ awaitable<bool> NbdServer::Impl::send_all(Client& client) {
 // The socket leaves this thread's loop and joins the shard's.
 void NbdServer::Impl::hand_over(Client& client) {
   const NbdAgreement& agreement = client.handshake.agreement();
-  Entry* const entry = find_by_name(agreement.export_name);
+  Entry* const entry = find(agreement.export_name, client.entry_id);
   if (entry == nullptr || !entry->status.ready || entry->status.connections >= options_.connections_max) {
     log_.warning("client turned away export={} connections={}", mpath::quoted(agreement.export_name),
                  entry == nullptr ? 0 : entry->status.connections);

@@ -1,6 +1,7 @@
 // An NBD server with disks in memory, through the same NbdServer as the daemon: what the interop scripts talk to.
 //
 //   nbd_memory_server --directory DIR --export a=64m --export b=1g[,ro][,bs=4096][,nozero][,notrim][,noextents]
+//   nbd_memory_server ... --drill delay:all=5ms            filters in front of every disk
 //   nbd_memory_server --serve-fd N --export disk=64m        one inherited, connected client; ends with it
 // With LISTEN_FDS set, the inherited listening sockets are served instead of DIR.
 #include <fmt/format.h>
@@ -15,35 +16,36 @@
 #include <string>
 #include <vector>
 
+#include "base/drill_device.hpp"
 #include "base/log.hpp"
+#include "base/memory_device.hpp"
 #include "base/shard.hpp"
 #include "base/system_clock.hpp"
 #include "exports/nbd_server.hpp"
-#include "tests/exports/ram_device.hpp"
 
 namespace {
 
 using namespace mpath;
-using test::RamDevice;
 
 struct Options {
   std::string directory;
   std::string tcp;
   std::vector<std::string> exports;
   std::string log_level = "warning";
+  std::string drill;
   int serve_fd = -1;
   unsigned shards = 1;
 };
 
 // NAME=SIZE and features behind commas.
-std::unique_ptr<RamDevice> make_device(const std::string& text) {
+std::unique_ptr<MemoryDevice> make_device(const std::string& text) {
   const auto equals = text.find('=');
   if (equals == std::string::npos) throw std::runtime_error("--export wants NAME=SIZE");
   std::vector<std::string> words = CLI::detail::split(text.substr(equals + 1), ',');
   std::uint64_t size = 0;
   std::string size_text = words.front();
   size = CLI::AsSizeValue(false)(size_text).empty() ? std::stoull(size_text) : 0;
-  BlockLimits limits = RamDevice::all_features(size);
+  BlockLimits limits = {.size_bytes = size, .can_trim = true, .can_zero = true, .can_report_extents = true};
   for (std::size_t i = 1; i < words.size(); ++i) {
     const std::string& word = words[i];
     if (word == "ro") {
@@ -61,7 +63,10 @@ std::unique_ptr<RamDevice> make_device(const std::string& text) {
       throw std::runtime_error(fmt::format("--export: what is '{}'?", word));
     }
   }
-  return std::make_unique<RamDevice>(text.substr(0, equals), limits);
+  MemoryDevice::Options memory;
+  memory.name = text.substr(0, equals);
+  memory.limits = limits;
+  return std::make_unique<MemoryDevice>(memory);
 }
 
 // Sockets can be served when every export is known.
@@ -86,12 +91,10 @@ void open_doors(NbdServer& server, const Options& options) {
 void serve(const Options& options) {
   boost::asio::io_context control(1);
   SystemClock clock(control);
-  std::vector<std::unique_ptr<RamDevice>> devices;
+  std::vector<std::unique_ptr<MemoryDevice>> devices;
   for (const std::string& text : options.exports) devices.push_back(make_device(text));
   std::vector<std::unique_ptr<Shard>> shards;
   for (unsigned i = 0; i < options.shards; ++i) shards.push_back(std::make_unique<Shard>(i));
-  for (const auto& shard : shards) shard->start();
-
   NbdServerOptions server_options;
   if (!options.directory.empty()) server_options.directory = options.directory;
   bool stopping = false;
@@ -100,6 +103,13 @@ void serve(const Options& options) {
   StderrSink sink;
   const LogOutput output(sink, parse_level(options.log_level).value_or(LogLevel::warning));
   NbdServer server(control, clock, Log(output), server_options);
+  std::vector<std::unique_ptr<DrillDevice>> drills;
+  for (std::size_t i = 0; i < devices.size(); ++i) {
+    Shard& shard = *shards[i % shards.size()];
+    drills.push_back(std::make_unique<DrillDevice>(*devices[i], shard.clock(), Log(output)));
+    if (const auto wrong = drills.back()->set(options.drill)) throw std::runtime_error(*wrong);
+  }
+  for (const auto& shard : shards) shard->start();
   boost::asio::signal_set signals(control, SIGTERM, SIGINT);
   const auto close_all = [&]() -> boost::asio::awaitable<void> { return server.close(); };
   stop = [&] {
@@ -116,7 +126,7 @@ void serve(const Options& options) {
     if (--waiting == 0) open_doors(server, options);
   };
   for (std::size_t i = 0; i < devices.size(); ++i) {
-    const error_code error = server.add_export(devices[i]->name(), *devices[i], *shards[i % shards.size()], ready);
+    const error_code error = server.add_export(devices[i]->name(), *drills[i], *shards[i % shards.size()], ready);
     if (error) throw std::system_error(error, devices[i]->name());
   }
   control.run();
@@ -132,6 +142,7 @@ int main(int argc, char** argv) {
   app.add_option("--tcp", options.tcp, "ADDRESS:PORT to listen on; the port is printed");
   app.add_option("--export", options.exports, "NAME=SIZE[,ro][,bs=N][,nozero][,notrim][,noextents]")->required();
   app.add_option("--serve-fd", options.serve_fd, "serve one connected client on this descriptor, then end");
+  app.add_option("--drill", options.drill, "filters in front of every disk, as mpathd takes them");
   app.add_option("--log", options.log_level, "error, warning, notice, info, debug");
   app.add_option("--shards", options.shards, "I/O threads")->check(CLI::Range(1, 16));
   CLI11_PARSE(app, argc, argv);
