@@ -2,12 +2,13 @@
 #
 #      initiator's namespace                      target's namespace
 #   ┌───────────────────────────┐   veth    ┌────────────────────────────┐
-#   │ mpathd     eth0 10.77.0.1 ├───────────┤ t0 10.77.0.2     tgtd      │   session: iface × portal, so
-#   │ mpathadm                  │           │                  (istgt)   │     ieth0 → 10.77.0.2  ieth0 → 10.77.1.2
-#   │ mpathctl   eth1 10.77.1.1 ├───────────┤ t1 10.77.1.2               │     ieth1 → 10.77.0.2  ieth1 → 10.77.1.2
+#   │ mpathd     eth0 10.77.0.1 ├───────────┤ t0 10.77.0.2     tgtd      │   one session per iface × portal:
+#   │ mpathadm                  │           │                  (istgt)   │     ieth0 → 10.77.0.2 over eth0 and t0
+#   │ mpathctl   eth1 10.77.1.1 ├───────────┤ t1 10.77.1.2               │     ieth1 → 10.77.0.2 over eth1 and t1
 #   └───────────────────────────┘   veth    └────────────────────────────┘
 #
 # Either NIC reaches both portals (a route of its own for each); answers go back through the NIC they were asked on.
+# tgtd answers a discovery with the portal that was asked, so discovery of one portal with two ifaces makes two paths.
 # A namespace is a process that holds it, so nothing has a name that two runs could fight over, and nothing can outlive
 # the script: everything is started with "die with your parent". The machine's own network is never touched.
 # Without root the script starts itself again in a user namespace.
@@ -299,7 +300,7 @@ login_all() { adm -m node --loginall=all; }
 # All of it, quietly: a map over two NICs.
 make_map() {
   { make_ifaces && discover && login_all; } > "$LAB/make_map.log" 2>&1 || { cat "$LAB/make_map.log"; die "no map"; }
-  wait_quietly 20 paths_are "${1:-4}" active || { ctl show paths; die "the paths do not come up"; }
+  wait_quietly 20 paths_are "${1:-2}" active || { ctl show paths; die "the paths do not come up"; }
   wait_quietly 20 nbd_socket || die "no NBD socket"
 }
 
