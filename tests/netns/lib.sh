@@ -132,6 +132,7 @@ end_process() {
 lab_begin() {
   local program
   for program in "$@"; do command -v "$program" > /dev/null || skip "no $program"; done
+  LAB_INTERFACES=$(ls /sys/class/net)
   LAB=$(mktemp -d "${TMPDIR:-/tmp}/mpath.XXXXXX")
   trap lab_end EXIT
   trap 'exit 130' INT TERM HUP
@@ -162,19 +163,30 @@ routes_of() {
 }
 
 lab_end() {
-  local code=$? pid left=0
+  local code=$?
   trap '' INT TERM HUP
   [ -n "$LAB" ] || return
-  if [ -n "${LAB_SHOW_LOGS:-}" ] && [ "$code" -ne 0 ] || [ "$LAB_FAILED" -ne 0 ]; then
-    for log in "$LAB"/*.log; do [ -s "$log" ] && { echo "---- ${log##*/}"; tail -40 "$log"; }; done
-  fi
-  for (( pid = ${#LAB_PIDS[@]} - 1; pid >= 0; --pid )); do end_process "${LAB_PIDS[pid]}"; done
-  for pid in "${LAB_PIDS[@]}"; do alive "$pid" && left=1; done
-  rm -rf "$LAB"
-  [ "$left" -eq 0 ] && [ ! -e "$LAB" ] || { echo "something was left behind" >&2; code=1; }
+  if [ "$code" -ne 0 ] || [ "$LAB_FAILED" -ne 0 ]; then show_logs; fi
   [ "$LAB_FAILED" -eq 0 ] || code=1
+  lab_clean || code=1
   [ "$LAB_CHECKS" -eq 0 ] || echo "$((LAB_CHECKS - LAB_FAILED)) of $LAB_CHECKS checks passed"
   exit "$code"
+}
+
+show_logs() {
+  local log
+  for log in "$LAB"/*.log; do [ -s "$log" ] && { echo "---- ${log##*/}"; tail -40 "$log"; }; done
+}
+
+# Ends everything, by pid, last started first; fails and says so when something is left.
+lab_clean() {
+  local i pid left=()
+  for (( i = ${#LAB_PIDS[@]} - 1; i >= 0; --i )); do end_process "${LAB_PIDS[i]}"; done
+  for pid in "${LAB_PIDS[@]}"; do alive "$pid" && left+=("process $pid"); done
+  rm -rf "$LAB"
+  [ -e "$LAB" ] && left+=("$LAB")
+  [ "$(ls /sys/class/net)" = "$LAB_INTERFACES" ] || left+=("a network interface")
+  [ ${#left[@]} -eq 0 ] || { echo "left behind: ${left[*]}" >&2; return 1; }
 }
 
 # ---- what happens to cables
@@ -320,14 +332,17 @@ nbd_socket() { NBD_SOCKET=$(find "$MPATHD_ROOT/run/mpathd/nbd" -name '*.sock' 2>
 # ---- the verifying load
 
 LOAD_PID=
-# start_load [OPTION of verify_load...]: runs until stop_load
+# start_load [OPTION of verify_load...]: runs until stop_load. What it prints: load.log, or ours with LOAD_ALOUD=1.
 start_load() {
+  local out
+  if [ -n "${LOAD_ALOUD:-}" ]; then exec {out}>&1; else exec {out}> "$LAB/load.log"; fi
   mkfifo "$LAB/load.control"
   exec {LOAD_CONTROL}<> "$LAB/load.control"
   setpriv --pdeathsig KILL verify_load --unix "$NBD_SOCKET" --seconds 0 --stdin --status "$LAB/load.status" \
-    --json "$LAB/load.json" "$@" < "$LAB/load.control" > "${LOAD_OUT:-$LAB/load.log}" 2>&1 &
+    --json "$LAB/load.json" "$@" < "$LAB/load.control" >&"$out" 2>&1 &
   LOAD_PID=$!
   LAB_PIDS+=("$LOAD_PID")
+  exec {out}>&-
   wait_quietly 20 load_at_least completions 100 || { cat "$LAB/load.log" >&2; die "the load does not start"; }
 }
 load_value() { sed -n "s/^$1=//p" "$LAB/load.status" 2> /dev/null; }
