@@ -16,6 +16,9 @@ std::atomic<std::uint64_t> allocations = 0;
 
 }  // namespace
 
+// g++ 12 takes free() for a mismatch once it has inlined these.
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
+
 void* operator new(std::size_t size) {
   allocations.fetch_add(1, std::memory_order_relaxed);
   if (void* memory = std::malloc(size)) return memory;
