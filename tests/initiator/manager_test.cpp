@@ -267,8 +267,8 @@ class ManagerTest : public testing::Test {
   }
   // Until exactly one session is there and logged in.
   [[nodiscard]] bool wait_logged_in(const std::string& address) {
-    const auto end = std::chrono::steady_clock::now() + 20s;
-    while (std::chrono::steady_clock::now() < end) {
+    const auto end = steady_now() + 20s;
+    while (steady_now() < end) {
       for (const auto& session : sessions()) {
         if (session.node.address == address && session.phase == SessionPhase::logged_in) return true;
       }
