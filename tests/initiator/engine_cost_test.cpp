@@ -5,9 +5,9 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdio>
 #include <cstdlib>
 
-#include "bench/null_target.hpp"
 #include "initiator/libiscsi_session.hpp"
 #include "tests/initiator/engine_bench.hpp"
 
@@ -50,24 +50,25 @@ void* realloc(void* old, std::size_t size) {
 namespace mpath::test {
 namespace {
 
-// The null target in a process of its own.
+// The null target, a program of bench/, on a free port.
 class NullProcess {
  public:
   NullProcess() {
-    disk_.fill.assign(bench::data_in_bytes_max, std::byte{0x5a});
-    sigset_t signals, before;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    sigprocmask(SIG_BLOCK, &signals, &before);
-    bench::NullTarget target(disk_, "127.0.0.1", 0);
-    port_ = target.port();
+    int lines[2];
+    if (pipe(lines) != 0) return;
     pid_ = fork();
     if (pid_ == 0) {
-      target.run();
-      _exit(0);
+      dup2(lines[1], 1);
+      execl(NULL_TARGET_PROGRAM, NULL_TARGET_PROGRAM, "--address", "127.0.0.1", "--port", "0", static_cast<char*>(nullptr));
+      _exit(127);
     }
-    sigprocmask(SIG_SETMASK, &before, nullptr);
+    close(lines[1]);
+    // "listening on ADDRESS:PORT TARGET"
+    if (FILE* const said = fdopen(lines[0], "r"); said != nullptr) {
+      char name[256] = "";
+      if (std::fscanf(said, "listening on 127.0.0.1:%hu %255s", &port_, name) == 2) target_ = name;
+      std::fclose(said);
+    }
   }
   ~NullProcess() {
     if (pid_ <= 0) return;
@@ -80,7 +81,7 @@ class NullProcess {
   [[nodiscard]] SessionConfig config() const {
     SessionConfig config;
     config.initiator_name = "iqn.2025-11.test.mpath:initiator";
-    config.target_name = disk_.target_name;
+    config.target_name = target_;
     config.address = "127.0.0.1";
     config.port = port_;
     config.isid = {0x80, 1, 2, 3, 0, 1};
@@ -89,7 +90,7 @@ class NullProcess {
   }
 
  private:
-  bench::NullDisk disk_;
+  std::string target_;
   std::uint16_t port_ = 0;
   pid_t pid_ = -1;
 };

@@ -2,15 +2,14 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <cstdlib>
 #include <stdexcept>
-#include <thread>
 #include <vector>
 
 namespace mpath::test {
@@ -57,11 +56,10 @@ TgtdTarget::TgtdTarget() {
   pid_ = spawn({"/usr/sbin/tgtd", "-f", "-C", std::to_string(control_), "--iscsi", "portal=" + address_ + ":3260"},
                folder_ / "log");
   if (pid_ < 0) throw std::runtime_error("tgtd does not start");
-  const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   const std::string target = fmt::format("--lld iscsi --mode target --op new --tid 1 -T {}", name_);
-  while (!administer(target)) {
-    if (std::chrono::steady_clock::now() > limit) throw std::runtime_error("tgtd does not answer");
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  for (int tries = 0; !administer(target); ++tries) {
+    if (tries == 1500) throw std::runtime_error("tgtd does not answer");
+    poll(nullptr, 0, 20);
   }
   const bool ok = administer(fmt::format("--lld iscsi --mode logicalunit --op new --tid 1 --lun 1 -b {}", image.string())) &&
                   administer("--lld iscsi --mode target --op bind --tid 1 -I ALL");
