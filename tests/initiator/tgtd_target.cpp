@@ -30,6 +30,11 @@ pid_t spawn(const std::vector<std::string>& words, const std::filesystem::path& 
   return error == 0 ? pid : -1;
 }
 
+int next_number() {
+  static int instance = 0;
+  return static_cast<int>(getpid()) * 4 + instance++ % 4;  // pids are below 2^22
+}
+
 }  // namespace
 
 std::string TgtdTarget::missing() {
@@ -40,15 +45,15 @@ std::string TgtdTarget::missing() {
   return {};
 }
 
-TgtdTarget::TgtdTarget() {
-  static int instance = 0;
-  // One control number and one address for each process and instance; pids are below 2^22.
-  const int number = static_cast<int>(getpid()) * 4 + instance++ % 4;
-  control_ = 1000 + number % 60000;
-  address_ = fmt::format("127.{}.{}.{}", 64 + (number >> 16) % 64, (number >> 8) % 256, 1 + number % 254);
-  name_ = fmt::format("iqn.2025-11.test.mpath:d{}", number);
+// One control number (tgtd takes up to 32767) and one address for each process and instance.
+TgtdTarget::TgtdTarget(int number)
+    : address_(fmt::format("127.{}.{}.{}", 64 + (number >> 16) % 64, (number >> 8) % 256, 1 + number % 254)),
+      name_(fmt::format("iqn.2025-11.test.mpath:d{}", number)), control_(1000 + number % 30000) {
   folder_ = std::filesystem::temp_directory_path() / fmt::format("mpath-tgtd-{}", number);
   std::filesystem::create_directories(folder_);
+}
+
+TgtdTarget::TgtdTarget() : TgtdTarget(next_number()) {
   const auto image = folder_ / "lun1";
   const int fd = open(image.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   if (fd < 0 || ftruncate(fd, static_cast<off_t>(size_bytes())) != 0) throw std::runtime_error("no image");

@@ -33,6 +33,8 @@ class TgtdTarget {
   void kill();    // as when its machine loses power, except that the kernel closes its sockets
 
  private:
+  explicit TgtdTarget(int number);
+
   std::filesystem::path folder_;
   std::string address_, name_;
   int control_ = 0;
