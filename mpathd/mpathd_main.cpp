@@ -149,7 +149,7 @@ int run(const Arguments& arguments) {
   }
   StderrSink sink;
   const LogOutput output(sink, *level);
-  const Log log(output, "mpathd");
+  const Log log(output);
   take_inherited(options);
   std::signal(SIGPIPE, SIG_IGN);
 

@@ -65,6 +65,11 @@ class ShardMaps::NexusPaths final : public ScsiPortObserver {
     paths_.erase(place);
     maps_.shard_.post([gone] {});
   }
+  // LUNs that were no disks may have become some.
+  void scan_anew() {
+    others_.clear();
+    scan();
+  }
   void scan() {
     if (scanning_ || !nexus_.up()) return;
     buffer_ = maps_.shard_.buffers().take(lun_list_bytes);
@@ -80,15 +85,10 @@ class ShardMaps::NexusPaths final : public ScsiPortObserver {
   }
 
   void on_port_up() override {
-    others_.clear();
     for (const auto& path : copy()) path->port_up();
     scan();
   }
-  void on_port_down(const SessionFailure& failure) override {
-    maps_.directory_.on_line(fmt::format("session {}: down target={} portal={} iface={} reason=\"{}\"", nexus_.id(),
-                                         nexus_.config().target_name, portal_text(nexus_),
-                                         nexus_.config().binding.iface_name, failure.text),
-                             failure.end != SessionEnd::logged_out);
+  void on_port_down(const SessionFailure&) override {
     retry_->cancel();
     for (const auto& path : copy()) path->port_down();
   }
@@ -100,7 +100,7 @@ class ShardMaps::NexusPaths final : public ScsiPortObserver {
   }
   void on_port_event(const scsi::Sense& sense) override {
     for (const auto& path : copy()) path->on_unit_attention(sense, true);
-    scan();
+    scan_anew();
   }
 
  private:
@@ -149,7 +149,7 @@ class ShardMaps::NexusPaths final : public ScsiPortObserver {
   ShardMaps& maps_;
   Nexus& nexus_;
   std::vector<std::unique_ptr<Path>> paths_;
-  std::set<std::uint64_t> others_;  // LUNs that are no disks, in this session
+  std::set<std::uint64_t> others_;  // LUNs that are no disks (tgt's controller, for one): not looked at again by themselves
   ScanTask task_;
   Buffer buffer_;
   iovec piece_{};
@@ -386,7 +386,7 @@ std::vector<MapDevice*> ShardMaps::maps() const {
 void ShardMaps::rescan(std::optional<unsigned> sid) {
   for (const auto& nexus : nexuses_) {
     if (sid && nexus->nexus().id() != *sid) continue;
-    nexus->scan();
+    nexus->scan_anew();
     for (const auto& path : nexus->paths()) {
       if (usable(path->state())) path->identify_again();
     }
