@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "base/memory_device.hpp"
+#include "base/sim_clock.hpp"
+
 namespace mpath {
 namespace {
 
@@ -61,6 +64,15 @@ std::string DrillDevice::report() const {
   std::string text;
   for (auto filter = chain_.rbegin(); filter != chain_.rend(); ++filter) text += (*filter)->report();
   return text;
+}
+
+std::optional<std::string> check_drills(std::string_view specs) {
+  MemorySink sink;
+  const LogOutput output(sink);
+  SimClock clock;
+  MemoryDevice disk;
+  DrillDevice rehearsal(disk, clock, Log(output));
+  return rehearsal.set(specs);
 }
 
 }  // namespace mpath

@@ -48,4 +48,7 @@ class DrillDevice final : public BlockDevice {
   std::unique_ptr<Alarm> reaper_;  // set() may be called by a filter's own completion, so filters are freed from the loop
 };
 
+// What is wrong with the specs, without a device: for the check of a configuration.
+[[nodiscard]] std::optional<std::string> check_drills(std::string_view specs);
+
 }  // namespace mpath

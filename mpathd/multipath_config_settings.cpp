@@ -8,9 +8,6 @@
 #include <chrono>
 
 #include "base/drill_device.hpp"
-#include "base/log.hpp"
-#include "base/memory_device.hpp"
-#include "base/sim_clock.hpp"
 #include "base/units.hpp"
 
 namespace mpath {
@@ -191,16 +188,11 @@ Applied set_socket_mode(std::string_view value, MapSettings& settings) {
   return {};
 }
 
-// Tried on a disk in memory, so that a mistake shows when the file is read and not when a map comes up.
+// Checked here, so that a mistake shows when the file is read and not when a map comes up.
 Applied set_drill(std::string_view value, MapSettings& settings) {
   settings.drill = value == "none" ? std::string() : std::string(value);
   if (settings.drill.empty()) return {};
-  MemorySink sink;
-  const LogOutput output(sink);
-  SimClock clock;
-  MemoryDevice disk;
-  DrillDevice rehearsal(disk, clock, Log(output));
-  if (auto wrong = rehearsal.set(settings.drill)) return error(*std::move(wrong));
+  if (auto wrong = check_drills(settings.drill)) return error(*std::move(wrong));
   return warning("a drill is in force: requests are delayed or failed on purpose");
 }
 

@@ -327,6 +327,8 @@ TEST_F(FilterTest, NamesWhatIsWrongWithASpec) {
   EXPECT_EQ(why("log:level=loud"), "log: \"loud\" is not a level");
   EXPECT_EQ(why("stats:x=1"), "stats: takes no options");
   EXPECT_EQ(why("delay:"), "");
+  EXPECT_EQ(check_drills("stats;delay:all=1ms"), std::nullopt);
+  EXPECT_EQ(check_drills("stats;delay:all=1x"), "delay: \"x\" is not a unit of time: us, ms, s, m, h, d");
 }
 
 TEST_F(FilterTest, DrillsAreSwitchedWhileRequestsAreUnderWay) {
