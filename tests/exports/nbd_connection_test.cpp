@@ -6,7 +6,7 @@
 
 #include <numeric>
 
-#include "tests/exports/allocation_counter.hpp"
+#include "tests/support/allocation_counter.hpp"
 #include "tests/exports/ram_device.hpp"
 
 namespace mpath {
