@@ -13,7 +13,7 @@
 #include "base/offload.hpp"
 #include "base/run_on.hpp"
 #include "base/within.hpp"
-#include "mpathd/command.hpp"
+#include "mpathd/command_verbs.hpp"
 
 namespace mpath {
 namespace {
@@ -21,10 +21,6 @@ namespace {
 using boost::asio::awaitable;
 
 CommandOutcome not_found(const char* what) { return {CommandStatus::not_found, what}; }
-
-control::HandlerResult reply_json(const CommandReply& reply) {
-  return nlohmann::json{{"text", reply.text}, {"code", reply.code}};
-}
 
 }  // namespace
 
@@ -149,21 +145,7 @@ void Daemon::register_verbs() {
   server_.add("daemon.status", [](nlohmann::json) -> awaitable<control::HandlerResult> {
     co_return nlohmann::json{{"pid", ::getpid()}, {"version", MPATHD_VERSION}, {"state", "running"}};
   });
-  server_.add("mpath", [this](nlohmann::json args) -> awaitable<control::HandlerResult> {
-    CommandRequest request{.line = args.at("line").get<std::string>(), .tty = args.value("tty", false)};
-    const CommandReply reply = co_await run_command(request, *this, config_);
-    co_return reply_json(reply);
-  });
-  server_.add("topology", [this](nlohmann::json args) -> awaitable<control::HandlerResult> {
-    TopologyRequest request;
-    const bool brief = args.value("level", std::string("-ll")) == "-l";
-    request.level = brief ? TopologyRequest::Level::brief : TopologyRequest::Level::full;
-    if (args.contains("map")) request.map = args.at("map").get<std::string>();
-    request.tty = args.value("tty", false);
-    request.json = args.value("json", false);
-    const CommandReply reply = co_await run_topology(request, *this);
-    co_return reply_json(reply);
-  });
+  add_command_verbs(server_, *this, [this] { return config_; });
 }
 
 // From shards.
