@@ -273,7 +273,7 @@ bool NbdServer::Impl::remove_export(const std::string& name, std::function<void(
     if (removed) removed();
   };
   Shard& shard = *entry.shard;
-  shard.post([this, &shard, shard_side = std::move(entry.shard_side), home = std::move(home)]() mutable {
+  shard.post([this, shard_side = std::move(entry.shard_side), home = std::move(home)]() mutable {
     NbdExport& leaving = *shard_side;
     leaving.drain([this, shard_side = std::move(shard_side), home = std::move(home)]() mutable {
       shard_side.reset();
