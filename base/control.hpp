@@ -15,7 +15,7 @@
 //   session.rescan  {"sid"?:N}                        -> {"results":[...]}
 //   session.stats   {"sid"?:N}                        -> {"sessions":[{"sid","node",counters...}]}
 //   mpath           {"line":"show paths","tty":bool}  -> {"text":"...","code":0}      the multipathd grammar
-//   topology        {"level":"-l"|"-ll","map"?:NAME}  -> {"text":"..."}
+//   topology        {"level":"-l"|"-ll","map"?:NAME,"tty":bool,"json":bool}  -> {"text":"...","code":0}
 // KEY = {"target","address","port","tpgt","iface"}.
 #pragma once
 
