@@ -90,8 +90,8 @@ function(mpath_test name)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
   add_executable(${name} ${sources})
   target_link_libraries(${name} PRIVATE ${ARG_USES} dep::gtest)
-  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")  # clang takes no precompiled header of another level
-    target_compile_options(${name} PRIVATE -O0)  # what is tested is optimised; the tests themselves need not be
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND NOT MPATH_SANITIZE)  # clang takes no precompiled header of another level
+    target_compile_options(${name} PRIVATE -O1)  # what is tested is optimised; the tests themselves hardly need it
   endif()
   mpath_use_pch(${name})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/bin)
