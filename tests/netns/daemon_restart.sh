@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# mpathd is killed under load and started again: sessions, maps and names return by themselves and nothing acknowledged is
+# missing. A second daemon on the same root is refused. Automatic logins wait for their target. (Topology: lib.sh.)
+. "$(dirname "$0")/lib.sh"
+lab_enter "$@"
+lab_begin tgtd python3 verify_load
+
+start_target
+printf 'defaults {\n user_friendly_names yes\n}\n' > "$MPATHD_ROOT/etc/mpathd/multipath.conf"
+start_mpathd
+make_map
+names() { ctl show maps raw format "%n %w"; }
+
+story "a second daemon on the same root"
+exits 1 "is refused" in_i mpathd --root "$MPATHD_ROOT"
+err_is_one_line
+err_has "another mpathd"
+check "the first goes on" paths_are 2 active
+
+story "kill -9 under load"
+before=$(names)
+start_load --depth 8 --reconnect 60
+load_mark "killed"
+kill_mpathd
+start_mpathd
+wait_until 30 "both paths are active again, without a command" paths_are 2 active
+check "the map has its name: $before" test "$(names)" = "$before"
+wait_until 30 "the load is connected again" load_at_least reconnects 1
+load_goes_on 300
+check "nothing was lost" stop_load
+
+story "told to end, and started again: only what is automatic logs in"
+check "mpathd ends when told to" stop_mpathd
+exits 20 "mpathadm has nobody to ask for a login" adm -m node --loginall=all
+exits 0 "the nodes are made automatic" adm -m node --op=update -n node.startup -v automatic
+stop_tgtd main
+begin=$EPOCHREALTIME
+start_mpathd
+check "it starts at once although the target is absent" eval '! passed_seconds "$begin" 5'
+check "and has no session" eval '! paths_are 2 active'
+start_target
+wait_until 60 "the target appears and both paths come up" paths_are 2 active
+wait_until 10 "the map has its name: $before" eval '[ "$(names)" = "$before" ]'
+exits 0 "a short load finds nothing wrong" verify_load --quiet --seconds 1 --unix "$NBD_SOCKET"

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Another target, istgt, and other clients: the interop suite of the NBD server through a map over two paths to tgtd.
+# (Topology: lib.sh.)
+. "$(dirname "$0")/lib.sh"
+lab_enter "$@"
+lab_begin tgtd python3
+
+story "the NBD interop suite through a map over two paths"
+start_target
+start_mpathd
+make_map
+"$SOURCE_DIR/tests/interop/nbd_suite" "$NBD_SOCKET" > "$LAB/suite.log" 2>&1
+code=$?
+sed 's/^/        /' "$LAB/suite.log"
+check "the suite passes (exit $code)" eval '[ $code -eq 0 ] || [ $code -eq 77 ]'
+check "logout of all" adm -m node --logoutall=all
+stop_tgtd main
+
+story "istgt"
+if command -v istgt > /dev/null; then
+  adm -m node --op=delete > /dev/null 2>&1
+  start_istgt
+  check "discovery" discover
+  check "login" login_all
+  wait_until 30 "both paths are active" paths_are 2 active
+  wait_quietly 20 nbd_socket
+  exits 0 "a verifying load finds nothing wrong" verify_load --depth 8 --seconds 3 --unix "$NBD_SOCKET"
+  sed -n 's/^/        /; /acknowledged/p' "$LAB/out"
+else
+  echo "      no istgt on this machine: left out"
+fi
