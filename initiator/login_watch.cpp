@@ -4,6 +4,8 @@
 
 #include <charconv>
 
+#include "wire/iscsi_keys.hpp"
+
 namespace mpath {
 namespace {
 
@@ -112,6 +114,10 @@ std::optional<SessionFailure> LoginWatch::on_key(std::string_view key, std::stri
     out = *got;
     return std::nullopt;
   };
+  if (policy_.discovery && value == iscsi::reply_irrelevant) {  // RFC 7143, 13: keys of commands mean nothing there
+    const auto* spec = iscsi::find_key(key);
+    if (spec != nullptr && spec->normal_only) return std::nullopt;
+  }
   if (key == "TargetAddress") {
     target_address_ = value;
   } else if (key == "TargetPortalGroupTag") {

@@ -58,6 +58,19 @@ TEST_F(LoginWatchTest, ValuesThatWouldHurtTheLibraryAreRefused) {
   }
 }
 
+// istgt answers so; in a session for commands it would be nonsense.
+TEST_F(LoginWatchTest, KeysOfCommandsMayBeIrrelevantToADiscovery) {
+  constexpr auto keys = "InitialR2T=Irrelevant\0ImmediateData=Irrelevant\0MaxBurstLength=Irrelevant\0FirstBurstLength=Irrelevant\0"
+                        "MaxOutstandingR2T=Irrelevant\0MaxConnections=Irrelevant\0DataPDUInOrder=Irrelevant\0"sv;
+  LoginWatch discovery({.discovery = true});
+  EXPECT_TRUE(std::holds_alternative<LoginDone>(step(discovery, operational_to_full, {}, operational_to_full, keys)));
+  LoginWatch normal({});
+  EXPECT_EQ(end_of(step(normal, operational_to_full, {}, operational_to_full, keys)), SessionEnd::protocol_error);
+  LoginWatch digest({.discovery = true});
+  EXPECT_EQ(end_of(step(digest, operational_to_full, {}, operational_to_full, "HeaderDigest=Irrelevant\0"sv)),
+            SessionEnd::protocol_error);
+}
+
 TEST_F(LoginWatchTest, StagesMustFollowTheRequest) {
   for (const std::uint8_t answer : {std::uint8_t{0x83}, std::uint8_t{0x85}, std::uint8_t{0x86}, std::uint8_t{0x44}}) {
     LoginWatch watch({});

@@ -32,6 +32,7 @@ exits 0 "the tree" adm -m node -P 1
 out_is "Target: $IQN
 	Portal: 10.77.0.2:3260,1
 		Iface Name: ieth0
+	Portal: 10.77.0.2:3260,1
 		Iface Name: ieth1"
 
 story "login"
