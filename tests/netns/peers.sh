@@ -25,7 +25,7 @@ if command -v istgt > /dev/null; then
   wait_until 30 "both paths are active" paths_are 2 active
   wait_quietly 20 nbd_socket
   exits 0 "a verifying load finds nothing wrong" verify_load --depth 8 --seconds 3 --unix "$NBD_SOCKET"
-  sed -n 's/^/        /; /acknowledged/p' "$LAB/out"
+  grep acknowledged "$LAB/out" | sed 's/^/        /'
 else
   echo "      no istgt on this machine: left out"
 fi
