@@ -31,7 +31,8 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # g++ 12 sees dangling pointers and overflows in code that it inlined itself.
   add_compile_options(-Wno-missing-field-initializers -Wno-maybe-uninitialized -Wno-stringop-overflow -Wno-array-bounds)
 else()
-  add_compile_options(-Wno-missing-field-initializers -Wno-missing-designated-field-initializers)
+  # clang sees what libstdc++ 12 does inside its algorithms.
+  add_compile_options(-Wno-missing-field-initializers -Wno-missing-designated-field-initializers -Wno-deprecated-declarations)
 endif()
 if(MPATH_WERROR)
   add_compile_options(-Werror)
