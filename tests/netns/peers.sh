@@ -22,7 +22,7 @@ if command -v istgt > /dev/null; then
   start_istgt
   check "discovery" discover
   check "login" login_all
-  wait_until 30 "both paths are active" paths_are 2 active
+  wait_until 30 "four paths are active: istgt answers with both portals" paths_are 4 active
   wait_quietly 20 nbd_socket
   exits 0 "a verifying load finds nothing wrong" verify_load --depth 8 --seconds 3 --unix "$NBD_SOCKET"
   grep acknowledged "$LAB/out" | sed 's/^/        /'
