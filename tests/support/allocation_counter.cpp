@@ -22,6 +22,14 @@ void* operator new(std::size_t size) {
 void* operator new[](std::size_t size) {
   return allocate(size);
 }
+// What std::stable_sort asks with; left to the runtime it would meet our delete.
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  count.fetch_add(1, std::memory_order_relaxed);
+  return std::malloc(size == 0 ? 1 : size);
+}
+void operator delete(void* place, const std::nothrow_t&) noexcept {
+  std::free(place);
+}
 void operator delete(void* place) noexcept {
   std::free(place);
 }
