@@ -1,31 +1,11 @@
 // Steady state allocates nothing: the count of operator new is read before and after a loop that has run once already.
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <cstdlib>
-#include <new>
-
 #include "base/buffer_pool.hpp"
 #include "base/drill_device.hpp"
 #include "base/memory_device.hpp"
 #include "base/sim_clock.hpp"
-
-namespace {
-
-std::atomic<std::uint64_t> allocations = 0;
-
-}  // namespace
-
-// g++ 12 takes free() for a mismatch once it has inlined these.
-#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
-
-void* operator new(std::size_t size) {
-  allocations.fetch_add(1, std::memory_order_relaxed);
-  if (void* memory = std::malloc(size)) return memory;
-  throw std::bad_alloc();
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+#include "tests/support/allocation_counter.hpp"
 
 namespace mpath {
 namespace {
@@ -61,9 +41,9 @@ TEST_P(AllocationTest, FiltersAllocateNothingPerRequest) {
   const iovec data{memory.data(), memory.size()};
   std::array<Plain, 32> requests;
   run_requests(drill, clock, requests, std::span(&data, 1));
-  const std::uint64_t before = allocations;
+  const std::uint64_t before = test::allocations();
   for (int i = 0; i < 100; ++i) run_requests(drill, clock, requests, std::span(&data, 1));
-  const std::uint64_t after = allocations;
+  const std::uint64_t after = test::allocations();
   // The simulated clock keeps its alarms in a map: one node for each time an alarm is set.
   const bool has_alarm = std::string_view(GetParam()).find("delay") != std::string_view::npos;
   EXPECT_LE(after - before, has_alarm ? 200u : 0u);
@@ -81,10 +61,10 @@ TEST(BufferPool, AllocatesNothingInSteadyState) {
   };
   round();
   const std::uint64_t system = pool.system_allocations();
-  const std::uint64_t before = allocations;
+  const std::uint64_t before = test::allocations();
   for (int i = 0; i < 1000; ++i) round();
   EXPECT_EQ(pool.system_allocations(), system);
-  EXPECT_EQ(allocations - before, 0u);
+  EXPECT_EQ(test::allocations() - before, 0u);
   EXPECT_EQ(pool.bytes_out(), 0u);
 }
 

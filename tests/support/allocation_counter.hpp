@@ -1,4 +1,5 @@
-// Counts operator new of the whole test program.
+// Counts the allocations of the whole test program: operator new, and under a sanitizer malloc as well. A program that
+// asks compiles allocation_counter.cpp into itself.
 #pragma once
 
 #include <cstdint>
