@@ -28,12 +28,13 @@ out_is "10.77.0.2:3260,1 $IQN
 err_is_quiet
 exits 0 "nodes" adm -m node
 out_has "10.77.0.2:3260,1 $IQN"
+TAB=$'\t'
 exits 0 "the tree" adm -m node -P 1
 out_is "Target: $IQN
-	Portal: 10.77.0.2:3260,1
-		Iface Name: ieth0
-	Portal: 10.77.0.2:3260,1
-		Iface Name: ieth1"
+${TAB}Portal: 10.77.0.2:3260,1
+${TAB}${TAB}Iface Name: ieth0
+${TAB}Portal: 10.77.0.2:3260,1
+${TAB}${TAB}Iface Name: ieth1"
 
 story "login"
 exits 0 "loginall" adm -m node --loginall=all
