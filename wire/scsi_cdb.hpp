@@ -110,6 +110,8 @@ struct Verify {
   std::uint64_t lba = 0;
   std::uint32_t blocks = 0;
   std::uint8_t byte_check = 0;  // 0: medium only, 1: against the data-out buffer, 3: against one block
+  bool dpo = false;
+  std::uint8_t protect = 0;
   friend bool operator==(const Verify&, const Verify&) = default;
 };
 struct SynchronizeCache {
@@ -130,6 +132,8 @@ struct WriteSame {
   bool unmap = false;
   bool anchor = false;
   bool no_data_out = false;  // NDOB: zeroes, nothing is sent; WRITE SAME(16) only
+  std::uint8_t protect = 0;
+  bool physical = false;  // PBDATA and LBDATA of old standards
   friend bool operator==(const WriteSame&, const WriteSame&) = default;
 };
 struct Unmap {
@@ -146,6 +150,137 @@ struct ReportTargetPortGroups {
   bool extended = false;  // ask for the extended header
   std::uint32_t length = 0;
   friend bool operator==(const ReportTargetPortGroups&, const ReportTargetPortGroups&) = default;
+};
+
+struct WriteAndVerify {
+  std::uint64_t lba = 0;
+  std::uint32_t blocks = 0;
+  std::uint8_t byte_check = 0;
+  bool dpo = false;
+  std::uint8_t protect = 0;
+  friend bool operator==(const WriteAndVerify&, const WriteAndVerify&) = default;
+};
+struct CompareAndWrite {
+  std::uint64_t lba = 0;
+  std::uint8_t blocks = 0;  // of each half: as many to compare, then as many to write
+  bool fua = false;
+  bool dpo = false;
+  std::uint8_t protect = 0;
+  friend bool operator==(const CompareAndWrite&, const CompareAndWrite&) = default;
+};
+struct OrWrite {
+  std::uint64_t lba = 0;
+  std::uint32_t blocks = 0;
+  bool fua = false;
+  bool dpo = false;
+  std::uint8_t protect = 0;
+  friend bool operator==(const OrWrite&, const OrWrite&) = default;
+};
+struct WriteAtomic {
+  std::uint64_t lba = 0;
+  std::uint16_t blocks = 0;
+  std::uint16_t boundary = 0;
+  bool fua = false;
+  bool dpo = false;
+  std::uint8_t protect = 0;
+  friend bool operator==(const WriteAtomic&, const WriteAtomic&) = default;
+};
+struct Sanitize {
+  std::uint8_t service = 0;  // 1 overwrite, 2 block erase, 3 cryptographic erase, 1fh exit failure mode
+  bool immediate = false;
+  bool unrestricted_exit = false;  // AUSE
+  std::uint16_t length = 0;
+  friend bool operator==(const Sanitize&, const Sanitize&) = default;
+};
+struct StartStopUnit {
+  bool immediate = false;
+  std::uint8_t power_condition = 0;
+  std::uint8_t modifier = 0;
+  bool no_flush = false;
+  bool load_eject = false;
+  bool start = false;
+  friend bool operator==(const StartStopUnit&, const StartStopUnit&) = default;
+};
+struct PreventAllow {
+  std::uint8_t prevent = 0;  // 0: allow
+  friend bool operator==(const PreventAllow&, const PreventAllow&) = default;
+};
+struct ModeSelect {
+  bool short_form = true;
+  bool page_format = true;
+  bool save = false;
+  std::uint16_t length = 0;
+  friend bool operator==(const ModeSelect&, const ModeSelect&) = default;
+};
+struct LogSense {
+  bool save = false;
+  std::uint8_t control = 0;
+  std::uint8_t page = 0;
+  std::uint8_t subpage = 0;
+  std::uint16_t parameter = 0;
+  std::uint16_t length = 0;
+  friend bool operator==(const LogSense&, const LogSense&) = default;
+};
+struct Reserve {  // RESERVE(6) and (10)
+  bool third_party = false;
+  bool extent = false;
+  std::uint16_t length = 0;
+  friend bool operator==(const Reserve&, const Reserve&) = default;
+};
+struct Release {
+  bool third_party = false;
+  bool extent = false;
+  std::uint16_t length = 0;
+  friend bool operator==(const Release&, const Release&) = default;
+};
+struct PersistentReserveIn {
+  std::uint8_t service = 0;  // 0 keys, 1 reservation, 2 capabilities, 3 full status
+  std::uint16_t length = 0;
+  friend bool operator==(const PersistentReserveIn&, const PersistentReserveIn&) = default;
+};
+struct PersistentReserveOut {
+  std::uint8_t service = 0;  // 0 register ... 7 register and move
+  std::uint8_t scope = 0;
+  std::uint8_t type = 0;
+  std::uint32_t length = 0;
+  friend bool operator==(const PersistentReserveOut&, const PersistentReserveOut&) = default;
+};
+struct ReportSupportedOpcodes {
+  bool timeouts = false;  // RCTD
+  std::uint8_t options = 0;
+  std::uint8_t opcode = 0;
+  std::uint16_t service = 0;
+  std::uint32_t length = 0;
+  friend bool operator==(const ReportSupportedOpcodes&, const ReportSupportedOpcodes&) = default;
+};
+struct ReportSupportedTaskFunctions {
+  bool extended = false;
+  std::uint32_t length = 0;
+  friend bool operator==(const ReportSupportedTaskFunctions&, const ReportSupportedTaskFunctions&) = default;
+};
+struct SetTargetPortGroups {
+  std::uint32_t length = 0;
+  friend bool operator==(const SetTargetPortGroups&, const SetTargetPortGroups&) = default;
+};
+struct ReadDefectData {
+  bool short_form = true;  // (10)
+  bool primary = false;    // which lists: REQ_PLIST, REQ_GLIST
+  bool grown = false;
+  std::uint8_t format = 0;
+  std::uint32_t index = 0;  // (12) only
+  std::uint32_t length = 0;
+  friend bool operator==(const ReadDefectData&, const ReadDefectData&) = default;
+};
+struct ExtendedCopy {
+  std::uint8_t service = 0;  // 0: LID1
+  std::uint32_t length = 0;
+  friend bool operator==(const ExtendedCopy&, const ExtendedCopy&) = default;
+};
+struct ReceiveCopyResults {
+  std::uint8_t service = 0;  // 0 status, 1 data, 3 operating parameters, 4 failed segment details
+  std::uint8_t list_id = 0;
+  std::uint32_t length = 0;
+  friend bool operator==(const ReceiveCopyResults&, const ReceiveCopyResults&) = default;
 };
 
 using Command =

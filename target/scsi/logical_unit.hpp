@@ -1,0 +1,137 @@
+// A logical unit: the device server and task manager of SAM-5 in front of one store, with all of its SCSI state in one
+// place.
+//
+// Threads:    one shard, the unit's home. submit() alone may be called from any shard.
+// Order:      tasks of one nexus are taken in the order of submit(). SIMPLE tasks run side by side; ORDERED and HEAD OF
+//             QUEUE as SAM-5 8.2 says. Commands that read and then write (COMPARE AND WRITE, ORWRITE ...) exclude every
+//             overlapping command while they run.
+// State:      reservations, ALUA, mode pages, sanitize: `LuState`, changed only through the StateLog: first durable
+// (and
+//             one day replicated), then in force, then answered. What a nexus was not told yet is with the nexus.
+// Ownership:  store, clock and log are borrowed and outlive the unit. Destroy after close().
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/block_device.hpp"
+#include "base/buffer_pool.hpp"
+#include "base/clock.hpp"
+#include "base/log.hpp"
+#include "target/scsi/identity.hpp"
+#include "target/scsi/lu_state.hpp"
+#include "target/scsi/nexus.hpp"
+#include "target/scsi/task.hpp"
+
+namespace mpath {
+class Shard;
+}
+
+namespace mpath::target {
+
+struct LuOptions {
+  std::string name;  // what administrators call it
+  Uuid uuid{};
+  std::string product = "VIRTUAL-DISK";  // 16 characters at most
+  std::string revision;                  // 4 characters at most
+  std::uint8_t physical_exponent = 3;    // a physical block is 2^n logical ones
+  bool thin = true;                      // LBPME and what follows from it
+  bool removable = false;
+  bool no_medium = false;                       // a removable unit whose medium is out
+  bool read_only = false;                       // by configuration; SWP may add to it
+  bool write_cache = true;                      // WCE when nobody changed it
+  std::uint32_t threshold_percent = 0;          // thin provisioning soft threshold (UA 38/07); 0: none
+  std::uint64_t sanitize_bytes_per_second = 0;  // 0: as fast as the store goes
+  std::uint32_t transfer_bytes_max = 8 << 20;   // MAXIMUM TRANSFER LENGTH
+  std::uint32_t copy_bytes_max = 16 << 20;      // EXTENDED COPY, one segment
+  // The target port groups through which the unit is reached, with their ports: for REPORT TARGET PORT GROUPS.
+  std::vector<scsi::PortGroup> port_groups;
+  std::vector<TargetPort> ports;
+};
+
+// Where changes of the state go before they take effect. One node: a file. A pair: the replicated log.
+class StateLog {
+ public:
+  using Done = std::function<void(error_code)>;
+  virtual ~StateLog() = default;
+  // Makes `after` durable and then calls done() on the unit's shard. The unit waits with its next change until then.
+  virtual void commit(const LuState& after, Done done) = 0;
+};
+
+struct NexusStatus {
+  NexusName name;
+  std::uint32_t tasks = 0;
+};
+struct LuStatus {
+  std::string name;
+  Uuid uuid{};
+  std::uint64_t size_bytes = 0;
+  std::uint32_t block_bytes = 0;
+  bool online = true;
+  std::string trouble;  // why it is not online, or what is degraded
+  LuState state;
+  std::vector<NexusStatus> nexuses;
+  std::uint64_t reads = 0, writes = 0, read_bytes = 0, write_bytes = 0, errors = 0;
+};
+
+class LogicalUnit {
+ public:
+  LogicalUnit(Shard& shard, LuOptions options, BlockDevice& store, StateLog& state_log, LuState state, const Log& log);
+  ~LogicalUnit();
+  LogicalUnit(const LogicalUnit&) = delete;
+  LogicalUnit& operator=(const LogicalUnit&) = delete;
+
+  // --- from any shard -----------------------------------------------------------------------------------------------
+  // Hands the task over. When the caller is on the unit's shard the task may be done before this returns.
+  void submit(Task& task) noexcept;
+  [[nodiscard]] Shard& shard() const;
+  [[nodiscard]] std::uint32_t block_bytes() const;         // constant
+  [[nodiscard]] std::uint32_t transfer_bytes_max() const;  // constant
+
+  // --- on the unit's shard: nexuses and task management -------------------------------------------------------------
+  // A session reaches the unit. The nexus starts with a unit attention (power on, or nexus loss after an earlier one).
+  [[nodiscard]] Nexus& attach(const NexusName& name);
+  // The session is gone: its tasks are aborted; RESERVE(6) and PREVENT are released, persistent reservations stay.
+  // `ended` is called when none of its tasks can touch the medium any more; the nexus is no more by then.
+  void detach(Nexus& nexus, std::function<void()> ended);
+  // ABORT TASK (by `tag`), ABORT TASK SET, CLEAR TASK SET, CLEAR ACA, LOGICAL UNIT RESET. `done` is called when the
+  // aborted tasks have ended: nothing they wrote comes after it.
+  void manage(iscsi::TaskFunction function, Nexus& nexus, std::uint32_t tag,
+              std::function<void(iscsi::TaskResult)> done);
+  // A target reset that came in on another unit or session, power being cycled (`cold`).
+  void reset(bool cold);
+
+  // --- on the unit's shard: administration --------------------------------------------------------------------------
+  [[nodiscard]] LuStatus status() const;
+  // States of the target port groups; unit attentions follow. `done` when durable.
+  void set_access_state(std::uint16_t alua_group, scsi::AccessState state, std::function<void(error_code)> done);
+  // The ports or groups changed: configuration was reloaded.
+  void set_ports(std::vector<scsi::PortGroup> groups, std::vector<TargetPort> ports);
+  void report_luns_changed();  // UA 3F/0E to all nexuses
+  void set_medium(bool present);
+  void clear_reservations(std::function<void(error_code)> done);  // by the administrator
+  // Called for a unit attention that a nexus should hear of at once: the session sends an asynchronous message.
+  std::function<void(Nexus&)> on_attention;
+
+  // No task is taken any more; `closed` when those under way have ended and the store was flushed.
+  void close(std::function<void()> closed);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// How much data a command moves, by its CDB alone: what a session gathers and makes room for before submit().
+struct TransferNeed {
+  enum class Direction : std::uint8_t { none, in, out };
+  Direction direction = Direction::none;
+  std::uint64_t bytes = 0;  // of parameter lists and allocation lengths, or blocks * block_bytes
+};
+// Commands that are not known need nothing.
+[[nodiscard]] TransferNeed transfer_need(std::span<const std::byte> cdb, std::uint32_t block_bytes);
+
+}  // namespace mpath::target
