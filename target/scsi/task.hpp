@@ -19,6 +19,7 @@
 
 #include "base/block_device.hpp"
 #include "base/mailbox.hpp"
+#include "target/scsi/range_locks.hpp"
 #include "wire/iscsi_pdu.hpp"
 #include "wire/scsi.hpp"
 
@@ -71,6 +72,7 @@ struct Task {
 
   // --- the logical unit's own, from submit() to done() --------------------------------------------------------------
   TaskIo io;
+  RangeLock range;
   struct Inside;             // target/scsi: what long commands keep (target/scsi/task_inside.hpp)
   Inside* inside = nullptr;  // null for READ and WRITE
   Task* older = nullptr;     // the unit's list of tasks in order of arrival
