@@ -12,14 +12,11 @@ namespace {
 constexpr std::uint8_t service_read_capacity_16 = 0x10;
 constexpr std::uint8_t service_get_lba_status = 0x12;
 constexpr std::uint8_t service_report_target_port_groups = 0x0a;
-constexpr std::uint8_t service_action_mask = 0x1f;
-constexpr std::uint8_t extended_header_format = 0x20;
 
 constexpr std::uint8_t bit_evpd = 0x01;
 constexpr std::uint8_t bit_desc = 0x01;
 constexpr std::uint8_t bit_dbd = 0x08;
 constexpr std::uint8_t bit_fua = 0x08;
-constexpr std::uint8_t bit_dpo = 0x10;
 constexpr std::uint8_t bit_immed = 0x02;
 constexpr std::uint8_t bit_ndob = 0x01;
 constexpr std::uint8_t bit_same_unmap = 0x08;
@@ -56,177 +53,7 @@ Cdb form_10_or_16(Opcode form10, Opcode form16, std::uint8_t flags, std::uint64_
   return fits_form_10(lba, blocks) ? form_10(form10, flags, lba, blocks) : form_16(form16, flags, lba, blocks);
 }
 
-struct BlockFields {
-  std::uint8_t flags;
-  std::uint64_t lba;
-  std::uint32_t blocks;
-};
-
-BlockFields parse_form_10(Reader& r) {
-  BlockFields fields{.flags = r.u8(), .lba = r.u32(), .blocks = 0};
-  r.skip(1);
-  fields.blocks = r.u16();
-  return fields;
-}
-
-BlockFields parse_form_16(Reader& r) {
-  return {.flags = r.u8(), .lba = r.u64(), .blocks = r.u32()};
-}
-
-template <typename ReadOrWrite>
-ReadOrWrite transfer(const BlockFields& fields) {
-  return {.lba = fields.lba,
-          .blocks = fields.blocks,
-          .fua = (fields.flags & bit_fua) != 0,
-          .dpo = (fields.flags & bit_dpo) != 0,
-          .protect = static_cast<std::uint8_t>(fields.flags >> 5)};
-}
-
-template <typename CacheCommand>
-CacheCommand cache_command(const BlockFields& fields) {
-  return {.lba = fields.lba, .blocks = fields.blocks, .immediate = (fields.flags & bit_immed) != 0};
-}
-
-Verify verify(const BlockFields& fields) {
-  return {.lba = fields.lba, .blocks = fields.blocks, .byte_check = static_cast<std::uint8_t>(fields.flags >> 1 & 3)};
-}
-
-WriteSame write_same(const BlockFields& fields, bool has_ndob) {
-  return {.lba = fields.lba,
-          .blocks = fields.blocks,
-          .unmap = (fields.flags & bit_same_unmap) != 0,
-          .anchor = (fields.flags & bit_same_anchor) != 0,
-          .no_data_out = has_ndob && (fields.flags & bit_ndob) != 0};
-}
-
-RequestSense parse_request_sense(Reader& r) {
-  RequestSense command{.descriptor = (r.u8() & bit_desc) != 0};
-  r.skip(2);
-  command.length = r.u8();
-  return command;
-}
-
-ReportLuns parse_report_luns(Reader& r) {
-  r.skip(1);
-  ReportLuns command{.select = r.u8()};
-  r.skip(3);
-  command.length = r.u32();
-  return command;
-}
-
-ModeSense parse_mode_sense(Reader& r, bool short_form) {
-  ModeSense command{.short_form = short_form, .no_block_descriptors = (r.u8() & bit_dbd) != 0};
-  const std::uint8_t page = r.u8();
-  command.control = page >> 6;
-  command.page = page & 0x3f;
-  command.subpage = r.u8();
-  if (short_form) {
-    command.length = r.u8();
-  } else {
-    r.skip(3);
-    command.length = r.u16();
-  }
-  return command;
-}
-
-Unmap parse_unmap(Reader& r) {
-  Unmap command{.anchor = (r.u8() & bit_unmap_anchor) != 0};
-  r.skip(5);
-  command.length = r.u16();
-  return command;
-}
-
-Result<Command> parse_service_action_in(Reader& r) {
-  const BlockFields fields = parse_form_16(r);
-  switch (fields.flags & service_action_mask) {
-    case service_read_capacity_16:
-      return ReadCapacity16{.length = fields.blocks};
-    case service_get_lba_status:
-      return GetLbaStatus{.lba = fields.lba, .length = fields.blocks};
-  }
-  return failure(WireErrc::bad_opcode);
-}
-
-Result<Command> parse_maintenance_in(Reader& r) {
-  const std::uint8_t flags = r.u8();
-  if ((flags & service_action_mask) != service_report_target_port_groups) return failure(WireErrc::bad_opcode);
-  r.skip(4);
-  return ReportTargetPortGroups{.extended = (flags & ~service_action_mask) == extended_header_format,
-                                .length = r.u32()};
-}
-
 }  // namespace
-
-std::uint8_t cdb_length(std::uint8_t opcode) {
-  switch (opcode >> 5) {
-    case 0:
-      return 6;
-    case 1:
-    case 2:
-      return 10;
-    case 4:
-      return 16;
-    case 5:
-      return 12;
-  }
-  return 0;
-}
-
-Result<Command> parse_cdb(std::span<const std::byte> cdb) {
-  if (cdb.empty()) return failure(WireErrc::truncated);
-  Reader r(cdb);
-  const std::uint8_t opcode = r.u8();
-  const std::uint8_t length = cdb_length(opcode);
-  if (length == 0) return failure(WireErrc::bad_opcode);
-  if (cdb.size() < length) return failure(WireErrc::truncated);
-  switch (static_cast<Opcode>(opcode)) {
-    case Opcode::test_unit_ready:
-      return TestUnitReady{};
-    case Opcode::request_sense:
-      return parse_request_sense(r);
-    case Opcode::inquiry:
-      return Inquiry{.evpd = (r.u8() & bit_evpd) != 0, .page = r.u8(), .length = r.u16()};
-    case Opcode::mode_sense_6:
-      return parse_mode_sense(r, true);
-    case Opcode::mode_sense_10:
-      return parse_mode_sense(r, false);
-    case Opcode::read_capacity_10:
-      return ReadCapacity10{};
-    case Opcode::read_10:
-      return transfer<Read>(parse_form_10(r));
-    case Opcode::read_16:
-      return transfer<Read>(parse_form_16(r));
-    case Opcode::write_10:
-      return transfer<Write>(parse_form_10(r));
-    case Opcode::write_16:
-      return transfer<Write>(parse_form_16(r));
-    case Opcode::verify_10:
-      return verify(parse_form_10(r));
-    case Opcode::verify_16:
-      return verify(parse_form_16(r));
-    case Opcode::pre_fetch_10:
-      return cache_command<PreFetch>(parse_form_10(r));
-    case Opcode::pre_fetch_16:
-      return cache_command<PreFetch>(parse_form_16(r));
-    case Opcode::synchronize_cache_10:
-      return cache_command<SynchronizeCache>(parse_form_10(r));
-    case Opcode::synchronize_cache_16:
-      return cache_command<SynchronizeCache>(parse_form_16(r));
-    case Opcode::write_same_10:
-      return write_same(parse_form_10(r), false);
-    case Opcode::write_same_16:
-      return write_same(parse_form_16(r), true);
-    case Opcode::unmap:
-      return parse_unmap(r);
-    case Opcode::service_action_in_16:
-      return parse_service_action_in(r);
-    case Opcode::report_luns:
-      return parse_report_luns(r);
-    case Opcode::maintenance_in:
-      return parse_maintenance_in(r);
-  }
-  return failure(WireErrc::bad_opcode);
-}
 
 Cdb test_unit_ready_cdb() {
   return Cdb{.length = 6};

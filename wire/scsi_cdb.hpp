@@ -19,26 +19,54 @@ namespace mpath::scsi {
 enum class Opcode : std::uint8_t {
   test_unit_ready = 0x00,
   request_sense = 0x03,
+  read_6 = 0x08,
+  write_6 = 0x0a,
   inquiry = 0x12,
+  mode_select_6 = 0x15,
+  reserve_6 = 0x16,
+  release_6 = 0x17,
   mode_sense_6 = 0x1a,
+  start_stop_unit = 0x1b,
+  prevent_allow = 0x1e,
   read_capacity_10 = 0x25,
   read_10 = 0x28,
   write_10 = 0x2a,
+  write_and_verify_10 = 0x2e,
   verify_10 = 0x2f,
   pre_fetch_10 = 0x34,
   synchronize_cache_10 = 0x35,
+  read_defect_data_10 = 0x37,
   write_same_10 = 0x41,
   unmap = 0x42,
+  sanitize = 0x48,
+  log_sense = 0x4d,
+  mode_select_10 = 0x55,
+  reserve_10 = 0x56,
+  release_10 = 0x57,
   mode_sense_10 = 0x5a,
+  persistent_reserve_in = 0x5e,
+  persistent_reserve_out = 0x5f,
+  extended_copy = 0x83,
+  receive_copy_results = 0x84,
   read_16 = 0x88,
+  compare_and_write = 0x89,
   write_16 = 0x8a,
+  orwrite_16 = 0x8b,
+  write_and_verify_16 = 0x8e,
   verify_16 = 0x8f,
   pre_fetch_16 = 0x90,
   synchronize_cache_16 = 0x91,
   write_same_16 = 0x93,
+  write_atomic_16 = 0x9c,
   service_action_in_16 = 0x9e,
   report_luns = 0xa0,
   maintenance_in = 0xa3,
+  maintenance_out = 0xa4,
+  read_12 = 0xa8,
+  write_12 = 0xaa,
+  write_and_verify_12 = 0xae,
+  verify_12 = 0xaf,
+  read_defect_data_12 = 0xb7,
 };
 
 // VPD page codes, SPC-4 7.8 and SBC-3 6.6.
@@ -283,9 +311,12 @@ struct ReceiveCopyResults {
   friend bool operator==(const ReceiveCopyResults&, const ReceiveCopyResults&) = default;
 };
 
-using Command =
-    std::variant<TestUnitReady, RequestSense, Inquiry, ReadCapacity10, ReadCapacity16, ReportLuns, ModeSense, Read,
-                 Write, Verify, SynchronizeCache, PreFetch, WriteSame, Unmap, GetLbaStatus, ReportTargetPortGroups>;
+using Command = std::variant<TestUnitReady, RequestSense, Inquiry, ReadCapacity10, ReadCapacity16, ReportLuns,
+                             ModeSense, Read, Write, Verify, SynchronizeCache, PreFetch, WriteSame, Unmap, GetLbaStatus,
+                             ReportTargetPortGroups, WriteAndVerify, CompareAndWrite, OrWrite, WriteAtomic, Sanitize,
+                             StartStopUnit, PreventAllow, ModeSelect, LogSense, Reserve, Release, PersistentReserveIn,
+                             PersistentReserveOut, ReportSupportedOpcodes, ReportSupportedTaskFunctions,
+                             SetTargetPortGroups, ReadDefectData, ExtendedCopy, ReceiveCopyResults>;
 
 // Fails with bad_opcode (answer: invalid command operation code) or truncated (shorter than its group says). Bytes
 // beyond the length of the command are padding of the transport and are ignored.

@@ -116,6 +116,8 @@ ScsiAnswer ScriptDisk::execute(const scsi::Command& command, std::span<const std
                 .id = config.port_group, .state = config.access, .supported = 0x8f, .ports = {config.port_group}};
             return cut(scsi::encode_port_groups(std::span(&group, 1)), c.length);
           },
+          // The commands that only mptargetd has.
+          [](const auto&) { return check_condition(scsi::sense::invalid_opcode); },
       },
       command);
 }
