@@ -23,11 +23,11 @@ inline constexpr std::size_t chap_secret_bytes_min = 12;  // 96 bits, RFC 7143 9
 [[nodiscard]] const char* name(ChapAlgorithm algorithm);  // "MD5", "SHA1", "SHA256", "SHA3-256"
 [[nodiscard]] std::size_t chap_response_bytes(ChapAlgorithm algorithm);
 
-// The first of the initiator's list that is in `allowed`; none: no common one.
+// The first of the initiator's list that is in `allowed` and that this host can compute; none: no common one.
 [[nodiscard]] std::optional<ChapAlgorithm> choose_chap_algorithm(std::string_view list,
                                                                  std::span<const ChapAlgorithm> allowed);
 
-// H(id, secret, challenge).
+// H(id, secret, challenge). The algorithm must be one that this host can compute.
 [[nodiscard]] std::vector<std::byte> chap_response(ChapAlgorithm algorithm, std::uint8_t id, std::string_view secret,
                                                    std::span<const std::byte> challenge);
 // Takes the same time wherever the difference is.

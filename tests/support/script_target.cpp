@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <openssl/evp.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -25,6 +24,7 @@
 #include <utility>
 
 #include "base/bytes.hpp"
+#include "wire/chap.hpp"
 #include "wire/crc32c.hpp"
 
 namespace mpath::test {
@@ -73,24 +73,10 @@ constexpr std::pair<Action, const char*> action_names[] = {
 constexpr std::uint32_t stat_sn_skew = 1000;
 constexpr std::uint32_t unknown_tag = 0xdeadbeef;
 constexpr std::size_t transfer_bytes_max = std::size_t{64} << 20;
-constexpr std::uint8_t chap_md5 = 5;
-constexpr std::size_t chap_bytes = 16;
+constexpr std::array chap_algorithms = {ChapAlgorithm::md5};  // what every initiator knows
 
 [[noreturn]] void throw_errno(const char* what) {
   throw std::system_error(errno, std::generic_category(), what);
-}
-
-// RFC 1994: MD5 over identifier, secret and challenge.
-std::array<std::byte, chap_bytes> chap_response(std::uint8_t id, std::string_view secret,
-                                                std::span<const std::byte> challenge) {
-  Bytes input{static_cast<std::byte>(id)};
-  const auto key = std::as_bytes(std::span(secret));
-  input.insert(input.end(), key.begin(), key.end());
-  input.insert(input.end(), challenge.begin(), challenge.end());
-  std::array<std::byte, chap_bytes> digest{};
-  unsigned length = 0;
-  EVP_Digest(input.data(), input.size(), reinterpret_cast<unsigned char*>(digest.data()), &length, EVP_md5(), nullptr);
-  return digest;
 }
 
 struct Task {
@@ -868,16 +854,16 @@ LoginStatus ScriptTarget::Loop::authenticate(Connection& c, std::span<const KeyV
     if (choice == "CHAP") c.chap = Chap::method_agreed;
   }
   if (const std::string* algorithms = find(others, "CHAP_A")) {
-    const auto offered = split_list(*algorithms);
-    const auto md5 = std::to_string(chap_md5);
-    if (c.chap != Chap::method_agreed || std::ranges::find(offered, md5) == offered.end()) {
+    const auto algorithm = choose_chap_algorithm(*algorithms, chap_algorithms);
+    if (c.chap != Chap::method_agreed || !algorithm) {
       return LoginStatus::authentication_failure;
     }
     c.chap = Chap::challenged;
     c.chap_id = next_chap_id_++;
     c.challenge.clear();
-    for (std::size_t i = 0; i < chap_bytes; ++i) c.challenge.push_back(static_cast<std::byte>(c.chap_id * 37 + i * 11));
-    replies.push_back({.key = "CHAP_A", .value = md5});
+    for (std::size_t i = 0; i < chap_response_bytes(*algorithm); ++i)
+      c.challenge.push_back(static_cast<std::byte>(c.chap_id * 37 + i * 11));
+    replies.push_back({.key = "CHAP_A", .value = std::to_string(std::to_underlying(*algorithm))});
     replies.push_back({.key = "CHAP_I", .value = std::to_string(c.chap_id)});
     replies.push_back({.key = "CHAP_C", .value = hex_constant(c.challenge)});
   }
@@ -886,21 +872,21 @@ LoginStatus ScriptTarget::Loop::authenticate(Connection& c, std::span<const KeyV
 
 LoginStatus ScriptTarget::Loop::check_chap(Connection& c, std::span<const KeyValue> others, KeyValues& replies) {
   const std::string* user = find(others, "CHAP_N");
-  const auto response = parse_binary(*find(others, "CHAP_R"), chap_bytes);
+  const auto response = parse_binary(*find(others, "CHAP_R"), chap_response_bytes_max);
   if (c.chap != Chap::challenged || user == nullptr || !response) return LoginStatus::authentication_failure;
-  const auto expected = chap_response(c.chap_id, config_.chap->secret, c.challenge);
-  if (*user != config_.chap->name || !std::ranges::equal(*response, expected))
+  const auto expected = chap_response(ChapAlgorithm::md5, c.chap_id, config_.chap->secret, c.challenge);
+  if (*user != config_.chap->name || !equal_in_constant_time(*response, expected))
     return LoginStatus::authentication_failure;
   c.chap = Chap::done;
   const std::string* id = find(others, "CHAP_I");
   const std::string* challenge = find(others, "CHAP_C");
   if (id == nullptr || challenge == nullptr) return LoginStatus::success;
   const auto number = parse_number(*id);
-  const auto bytes = parse_binary(*challenge, 1024);
+  const auto bytes = parse_binary(*challenge, chap_challenge_bytes_max);
   if (!config_.chap_mutual || !number || *number > 255 || !bytes || *bytes == c.challenge) {
     return LoginStatus::authentication_failure;
   }
-  const auto proof = chap_response(static_cast<std::uint8_t>(*number), config_.chap_mutual->secret, *bytes);
+  const auto proof = chap_response(ChapAlgorithm::md5, static_cast<std::uint8_t>(*number), config_.chap_mutual->secret, *bytes);
   replies.push_back({.key = "CHAP_N", .value = config_.chap_mutual->name});
   replies.push_back({.key = "CHAP_R", .value = hex_constant(proof)});
   return LoginStatus::success;
