@@ -35,9 +35,13 @@ class RangeLocks {
   [[nodiscard]] bool idle() const { return first_ == nullptr; }
 
  private:
+  void grant();
+
   RangeLock* first_ = nullptr;  // in order of arrival, held or waiting
   RangeLock* last_ = nullptr;
   unsigned exclusive_ = 0;  // held or waiting
+  bool granting_ = false;
+  bool again_ = false;  // somebody may have become free since the walk began
 };
 
 }  // namespace mpath::target

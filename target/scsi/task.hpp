@@ -55,7 +55,8 @@ struct Task {
   std::uint32_t data_out_bytes = 0;  // as much as came: min(what the command needs, what the initiator announced)
   std::span<const iovec> data_in;    // borrowed until done(); whole blocks for READ
   std::uint32_t data_in_room = 0;
-  bool expects_data_in = false;  // the R and W bits: a command that moves data the other way is refused
+  std::uint32_t expected_bytes = 0;  // EXPECTED DATA TRANSFER LENGTH as the initiator announced it
+  bool expects_data_in = false;      // the R and W bits: a command that moves data the other way is refused
   bool expects_data_out = false;
   Done done = nullptr;
 

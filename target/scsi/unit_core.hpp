@@ -10,6 +10,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 
@@ -29,11 +30,20 @@ struct SenseDetail {
   bool field_in_cdb = true;
 };
 
+class MediumState;
+
 class UnitCore {
  public:
-  virtual ~UnitCore() = default;
+  UnitCore();
+  virtual ~UnitCore();
+  UnitCore(const UnitCore&) = delete;
+  UnitCore& operator=(const UnitCore&) = delete;
+
+  // What the commands of the medium keep between commands (target/scsi/medium_state.hpp).
+  [[nodiscard]] MediumState& medium() { return *medium_; }
 
   [[nodiscard]] virtual Shard& shard() = 0;
+  [[nodiscard]] virtual Clock& clock() = 0;
   [[nodiscard]] virtual const LuOptions& options() const = 0;
   [[nodiscard]] virtual BlockDevice& store() = 0;
   [[nodiscard]] virtual Store* journal() = 0;  // for atomic writes; null when the store is none of ours (tests)
@@ -59,6 +69,9 @@ class UnitCore {
   // Aborted while it waited or worked: commands of several steps look before each step, and then end with drop().
   [[nodiscard]] virtual bool aborted(const Task& task) const = 0;
   virtual void drop(Task& task) = 0;
+
+ private:
+  std::unique_ptr<MediumState> medium_;
 };
 
 // The parameter list that came with the task, in one piece (copied when it came in several).

@@ -1,0 +1,78 @@
+#include "target/scsi/medium_state.hpp"
+
+#include <algorithm>
+
+#include "base/check.hpp"
+
+namespace mpath::target {
+namespace {
+
+constexpr std::uint64_t look_every_bytes = 16 << 20;
+// Going back below the threshold by this many percent arms the attention anew.
+constexpr std::uint64_t threshold_slack_percent = 2;
+
+}  // namespace
+
+UnitCore::UnitCore() : medium_(std::make_unique<MediumState>(*this)) {}
+UnitCore::~UnitCore() = default;
+
+MediumState::MediumState(UnitCore& core) : core_(core) {}
+MediumState::~MediumState() {
+  CHECK(background_ == 0);
+}
+
+void MediumState::start() {}
+
+void MediumState::stop(std::function<void()> stopped) {
+  stopped_ = std::move(stopped);
+  work_began();
+  work_ended();
+}
+
+void MediumState::nexus_ended(Nexus& nexus) {
+  prevent_removal(nexus, false);
+}
+
+void MediumState::reset() {
+  for (Nexus* nexus : preventing_) nexus->prevents_removal = false;
+  preventing_.clear();
+}
+
+bool MediumState::present() const {
+  return present_.value_or(!core_.options().no_medium);
+}
+
+void MediumState::prevent_removal(Nexus& nexus, bool prevent) {
+  std::erase(preventing_, &nexus);
+  nexus.prevents_removal = prevent;
+  if (prevent) preventing_.push_back(&nexus);
+}
+
+void MediumState::note_written(std::uint64_t bytes) {
+  const std::uint64_t threshold = core_.options().threshold_percent;
+  if (threshold == 0 || core_.journal() == nullptr) return;
+  written_since_look_ += bytes;
+  if (written_since_look_ < look_every_bytes) return;
+  written_since_look_ = 0;
+  const Store::Usage usage = core_.journal()->usage();
+  const std::uint64_t all = usage.allocated_bytes + usage.available_bytes;
+  if (all == 0) return;
+  const std::uint64_t percent =
+      static_cast<std::uint64_t>(static_cast<double>(usage.allocated_bytes) / static_cast<double>(all) * 100);
+  if (percent >= threshold && !threshold_reported_) {
+    threshold_reported_ = true;
+    core_.attention(scsi::sense::thin_threshold, nullptr);
+  } else if (percent + threshold_slack_percent < threshold) {
+    threshold_reported_ = false;
+  }
+}
+
+void MediumState::work_ended() {
+  CHECK(background_ > 0);
+  --background_;
+  if (background_ > 0 || stopped_ == nullptr) return;
+  const auto stopped = std::exchange(stopped_, nullptr);
+  stopped();
+}
+
+}  // namespace mpath::target

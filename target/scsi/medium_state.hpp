@@ -1,0 +1,56 @@
+// What the commands of the medium keep between commands: whether the medium is in, who forbids to take it out, the
+// sanitize operation, results of copies, and how full the store was last.
+//
+// Threads:   the unit's shard.
+// Ownership: part of UnitCore. The unit calls start() once its state is there, and stop() before it ends.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "target/scsi/unit_core.hpp"
+
+namespace mpath::target {
+
+class MediumState {
+ public:
+  explicit MediumState(UnitCore& core);
+  ~MediumState();
+
+  // --- called by the unit -------------------------------------------------------------------------------------------
+  // Work that an earlier life left undone goes on: a sanitize operation.
+  void start();
+  // Work in the background ends at its next step (the next life continues it); then `stopped` is called.
+  void stop(std::function<void()> stopped);
+  // The nexus is no more: its PREVENT and the results of its copies are forgotten.
+  void nexus_ended(Nexus& nexus);
+  // LOGICAL UNIT RESET and everything harder.
+  void reset();
+  [[nodiscard]] bool present() const;
+  void set_present(bool present) { present_ = present; }
+
+  // --- called by the commands ---------------------------------------------------------------------------------------
+  [[nodiscard]] bool removal_prevented() const { return !preventing_.empty(); }
+  void prevent_removal(Nexus& nexus, bool prevent);
+  // After `bytes` were written: looks now and then how full the store is (unit attention 38/07).
+  void note_written(std::uint64_t bytes);
+  // Work in the background that stop() waits for.
+  void work_began() { ++background_; }
+  void work_ended();
+  [[nodiscard]] bool stopping() const { return stopped_ != nullptr; }
+
+ private:
+  UnitCore& core_;
+  std::optional<bool> present_;  // none: as configured
+  std::vector<Nexus*> preventing_;
+  std::uint64_t written_since_look_ = 0;
+  bool threshold_reported_ = false;
+  unsigned background_ = 0;
+  std::function<void()> stopped_;
+};
+
+}  // namespace mpath::target
