@@ -28,8 +28,8 @@
 
 #include "base/block_device.hpp"
 #include "base/buffer_pool.hpp"
+#include "base/handler_memory.hpp"
 #include "base/unique_fd.hpp"
-#include "exports/handler_memory.hpp"
 #include "exports/nbd_budget.hpp"
 #include "exports/nbd_rules.hpp"
 
