@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "target/scsi/logical_unit.hpp"
@@ -68,6 +69,9 @@ struct TargetView {
   bool ready = true;  // false: logins are answered with 03/01
   [[nodiscard]] const LunEntry* find(scsi::Lun lun) const;
   [[nodiscard]] const PortalGroupView* group(std::uint16_t tag) const;
+  // The group of ours that a connection to this numeric address belongs to: one that names the address, else one that
+  // listens on all. Null: the target is not served there.
+  [[nodiscard]] const PortalGroupView* group_at(std::string_view host, std::uint16_t port) const;
 };
 
 // All targets by name, and what discovery asks for. The daemon replaces it whole.
