@@ -23,11 +23,35 @@ constexpr std::uint8_t valid_bit = 0x80;  // INFORMATION holds something
 constexpr std::uint8_t key_mask = 0x0f;
 constexpr std::uint8_t information_descriptor = 0x00;
 constexpr std::uint8_t information_descriptor_bytes = 0x0a;  // after its own two header bytes
+constexpr std::uint8_t specific_descriptor = 0x02;
+constexpr std::uint8_t specific_descriptor_bytes = 0x06;
+constexpr std::uint8_t specific_valid_bit = 0x80;  // SKSV: the sense-key specific bytes hold something
+constexpr std::uint8_t specific_in_cdb_bit = 0x40;
 constexpr std::uint8_t fixed_bytes = 18;
 
 // A sense byte that the target did not send is zero, which is what it means by leaving it out.
 std::uint8_t u8_or_zero(Reader& r) {
   return r.remaining() > 0 ? r.u8() : 0;
+}
+
+// SPC-4 4.5.2.4: three bytes whose meaning the sense key gives.
+void decode_specific(Reader& r, SenseData& data) {
+  const std::uint8_t flags = r.u8();
+  const std::uint16_t value = r.u16();
+  if (!r.ok() || (flags & specific_valid_bit) == 0) return;
+  if (data.sense.key == SenseKey::illegal_request) {
+    data.field = value;
+    data.field_in_cdb = (flags & specific_in_cdb_bit) != 0;
+  } else if (data.sense.key == SenseKey::not_ready || data.sense.key == SenseKey::no_sense) {
+    data.progress = value;
+  }
+}
+
+void encode_specific(const SenseData& data, Writer& w) {
+  std::uint8_t flags = data.progress || data.field ? specific_valid_bit : 0;
+  if (!data.progress && data.field && data.field_in_cdb) flags |= specific_in_cdb_bit;
+  w.u8(flags);
+  w.u16(data.progress ? *data.progress : data.field.value_or(0));
 }
 
 SenseData decode_fixed(Reader& r, std::uint8_t first) {
@@ -47,6 +71,9 @@ SenseData decode_fixed(Reader& r, std::uint8_t first) {
   rest.skip(4);  // command-specific information
   data.sense.asc = u8_or_zero(rest);
   data.sense.ascq = u8_or_zero(rest);
+  if (rest.remaining() < 4) return data;
+  rest.skip(1);  // field replaceable unit
+  decode_specific(rest, data);
   return data;
 }
 
@@ -63,6 +90,10 @@ SenseData decode_descriptor(Reader& r) {
     const std::uint8_t length = list.u8();
     Reader body(list.bytes(length));
     if (!list.ok()) break;
+    if (type == specific_descriptor && length == specific_descriptor_bytes) {
+      body.skip(2);
+      decode_specific(body, data);
+    }
     if (type != information_descriptor || length != information_descriptor_bytes) continue;
     const bool valid = (body.u8() & valid_bit) != 0;
     body.skip(1);
@@ -83,7 +114,8 @@ void encode_fixed(const SenseData& data, Writer& w) {
   w.skip(4);
   w.u8(data.sense.asc);
   w.u8(data.sense.ascq);
-  w.skip(4);
+  w.skip(1);
+  encode_specific(data, w);
 }
 
 void encode_descriptor(const SenseData& data, Writer& w) {
@@ -92,13 +124,23 @@ void encode_descriptor(const SenseData& data, Writer& w) {
   w.u8(data.sense.asc);
   w.u8(data.sense.ascq);
   w.skip(3);
-  w.u8(data.information ? information_descriptor_bytes + 2 : 0);
-  if (!data.information) return;
-  w.u8(information_descriptor);
-  w.u8(information_descriptor_bytes);
-  w.u8(valid_bit);
-  w.skip(1);
-  w.u64(*data.information);
+  const bool specific = data.progress || data.field;
+  w.u8(static_cast<std::uint8_t>((data.information ? information_descriptor_bytes + 2 : 0) +
+                                 (specific ? specific_descriptor_bytes + 2 : 0)));
+  if (data.information) {
+    w.u8(information_descriptor);
+    w.u8(information_descriptor_bytes);
+    w.u8(valid_bit);
+    w.skip(1);
+    w.u64(*data.information);
+  }
+  if (specific) {
+    w.u8(specific_descriptor);
+    w.u8(specific_descriptor_bytes);
+    w.skip(2);
+    encode_specific(data, w);
+    w.skip(1);
+  }
 }
 
 struct NamedSense {
@@ -112,9 +154,11 @@ constexpr NamedSense names[] = {
     {sense::alua_transition, "asymmetric access state transition"},
     {sense::alua_standby, "target port in standby state"},
     {sense::alua_unavailable, "target port in unavailable state"},
+    {sense::sanitize_in_progress, "sanitize in progress"},
     {sense::no_medium, "medium not present"},
     {sense::write_error, "write error"},
     {sense::read_error, "unrecovered read error"},
+    {sense::sanitize_failed, "sanitize command failed"},
     {sense::internal_failure, "internal target failure"},
     {sense::parameter_list_length, "parameter list length error"},
     {sense::invalid_opcode, "invalid command operation code"},
@@ -122,6 +166,18 @@ constexpr NamedSense names[] = {
     {sense::invalid_field_in_cdb, "invalid field in CDB"},
     {sense::lun_not_supported, "logical unit not supported"},
     {sense::invalid_field_in_parameters, "invalid field in parameter list"},
+    {sense::parameter_not_supported, "parameter not supported"},
+    {sense::invalid_release, "invalid release of persistent reservation"},
+    {sense::saving_not_supported, "saving parameters not supported"},
+    {sense::invalid_message, "invalid message error"},
+    {sense::no_registration_resources, "insufficient registration resources"},
+    {sense::set_port_groups_failed, "set target port groups command failed"},
+    {sense::bus_reset, "SCSI bus reset occurred"},
+    {sense::unit_reset, "bus device reset function occurred"},
+    {sense::reservations_preempted, "reservations preempted"},
+    {sense::reservations_released, "reservations released"},
+    {sense::registrations_preempted, "registrations preempted"},
+    {sense::medium_may_have_changed, "medium may have changed"},
     {sense::power_on, "power on, reset or bus device reset"},
     {sense::nexus_loss, "I_T nexus loss"},
     {sense::mode_parameters_changed, "mode parameters changed"},

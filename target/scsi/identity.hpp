@@ -23,8 +23,13 @@ using Uuid = std::array<std::uint8_t, 16>;
 
 inline constexpr std::string_view vendor_id = "MPATH";  // eight characters, padded with blanks on the wire
 
-// NAA 6 (16 bytes), its OUI from the locally administered range; EUI-64 of 16 bytes; T10 vendor id; serial number.
+// NAA 6 (16 bytes): NAA 3 is what SPC calls "locally assigned", but initiators key on NAA 6 and take it for unique. So
+// the form is NAA 6, with the company id 02-4D-50 from the locally administered range (bit 0x02 of the first octet,
+// which is never given to a company), and 100 random bits of the UUID for vendor specific identifier and extension.
 [[nodiscard]] std::array<std::byte, 16> naa6(const Uuid& uuid);
+// EUI-64 based, the 16-byte form: 8 octets of extension, the same company id, 5 octets; 104 random bits of the UUID.
+[[nodiscard]] std::array<std::byte, 16> eui64(const Uuid& uuid);
+// The UUID without its dashes: 32 digits.
 [[nodiscard]] std::string serial_number(const Uuid& uuid);
 
 }  // namespace mpath::target

@@ -112,6 +112,8 @@ class LogicalUnit {
   // The ports or groups changed: configuration was reloaded.
   void set_ports(std::vector<scsi::PortGroup> groups, std::vector<TargetPort> ports);
   void report_luns_changed();  // UA 3F/0E to all nexuses
+  // The session answered REPORT LUNS: this nexus need not be told 3F/0E any more (SPC-4 6.33).
+  void luns_reported(Nexus& nexus);
   void set_medium(bool present);
   void clear_reservations(std::function<void(error_code)> done);  // by the administrator
   // Called for a unit attention that a nexus should hear of at once: the session sends an asynchronous message.

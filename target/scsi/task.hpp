@@ -72,13 +72,20 @@ struct Task {
   Mailbox<Task, &Task::next>* home = nullptr;  // of the session's shard; null when it is the unit's own
 
   // --- the logical unit's own, from submit() to done() --------------------------------------------------------------
+  enum class Abort : std::uint8_t {
+    no,
+    silent,  // without a response
+    told,    // with status TASK ABORTED: control mode page TAS, another nexus's doing
+  };
+  bool running = false;  // nothing stands in its way any more: a command works on it
+  Abort abort = Abort::no;
   TaskIo io;
   RangeLock range;
   struct Inside;             // target/scsi: what long commands keep (target/scsi/task_inside.hpp)
   Inside* inside = nullptr;  // null for READ and WRITE
   Task* older = nullptr;     // the unit's list of tasks in order of arrival
   Task* newer = nullptr;
-  std::uint8_t phase = 0;
+  std::uint8_t phase = 0;  // the command's own: which step it is at
 };
 
 }  // namespace mpath::target
