@@ -199,6 +199,11 @@ Result<BlockLimits> decode_vpd_block_limits(std::span<const std::byte> data) {
   const std::uint32_t alignment = r.u32();
   if ((alignment & 0x80000000) != 0) limits.unmap_alignment = alignment & 0x7fffffff;
   limits.write_same_max = r.u64();
+  limits.atomic_max = r.u32();
+  limits.atomic_alignment = r.u32();
+  limits.atomic_granularity = r.u32();
+  limits.atomic_max_with_boundary = r.u32();
+  limits.atomic_boundary_max = r.u32();
   return limits;
 }
 
@@ -216,6 +221,11 @@ Bytes encode_vpd_block_limits(const BlockLimits& limits) {
   w.u32(limits.unmap_granularity);
   w.u32(limits.unmap_alignment ? 0x80000000 | *limits.unmap_alignment : 0);
   w.u64(limits.write_same_max);
+  w.u32(limits.atomic_max);
+  w.u32(limits.atomic_alignment);
+  w.u32(limits.atomic_granularity);
+  w.u32(limits.atomic_max_with_boundary);
+  w.u32(limits.atomic_boundary_max);
   return std::move(page.bytes);
 }
 

@@ -95,6 +95,11 @@ struct BlockLimits {
   std::uint32_t unmap_granularity = 0;
   std::optional<std::uint32_t> unmap_alignment;
   std::uint64_t write_same_max = 0;
+  std::uint32_t atomic_max = 0;  // WRITE ATOMIC (SBC-4), 0: it is not supported
+  std::uint32_t atomic_alignment = 0;
+  std::uint32_t atomic_granularity = 0;
+  std::uint32_t atomic_max_with_boundary = 0;
+  std::uint32_t atomic_boundary_max = 0;
   friend bool operator==(const BlockLimits&, const BlockLimits&) = default;
 };
 // Short pages of old targets (16 bytes of SBC-2) leave the later fields at zero.

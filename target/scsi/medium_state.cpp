@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "base/check.hpp"
+#include "target/scsi/copy_manager.hpp"
+#include "target/scsi/sanitize.hpp"
 
 namespace mpath::target {
 namespace {
@@ -16,16 +18,20 @@ constexpr std::uint64_t threshold_slack_percent = 2;
 UnitCore::UnitCore() : medium_(std::make_unique<MediumState>(*this)) {}
 UnitCore::~UnitCore() = default;
 
-MediumState::MediumState(UnitCore& core) : core_(core) {}
+MediumState::MediumState(UnitCore& core)
+    : core_(core), sanitizer_(std::make_unique<Sanitizer>(core)), copies_(std::make_unique<CopyManager>()) {}
 MediumState::~MediumState() {
   CHECK(background_ == 0);
 }
 
-void MediumState::start() {}
+void MediumState::start() {
+  sanitizer_->resume();
+}
 
 void MediumState::stop(std::function<void()> stopped) {
   stopped_ = std::move(stopped);
   work_began();
+  sanitizer_->interrupt();
   work_ended();
 }
 
@@ -36,10 +42,24 @@ void MediumState::nexus_ended(Nexus& nexus) {
 void MediumState::reset() {
   for (Nexus* nexus : preventing_) nexus->prevents_removal = false;
   preventing_.clear();
+  copies_->forget_all();
 }
 
 bool MediumState::present() const {
   return present_.value_or(!core_.options().no_medium);
+}
+
+std::optional<MediumState::Obstacle> MediumState::obstacle() const {
+  if (sanitizer_->running()) return Obstacle{sanitize_running, {.progress = sanitizer_->progress()}};
+  switch (core_.state().sanitize.phase) {
+    case SanitizeState::Phase::none:
+      return std::nullopt;
+    case SanitizeState::Phase::running:  // and not continued yet
+      return Obstacle{sanitize_running, {}};
+    case SanitizeState::Phase::failed:
+      return Obstacle{sanitize_failed, {}};
+  }
+  return std::nullopt;
 }
 
 void MediumState::prevent_removal(Nexus& nexus, bool prevent) {

@@ -16,6 +16,9 @@
 
 namespace mpath::target {
 
+class Sanitizer;
+class CopyManager;
+
 class MediumState {
  public:
   explicit MediumState(UnitCore& core);
@@ -33,6 +36,14 @@ class MediumState {
   [[nodiscard]] bool present() const;
   void set_present(bool present) { present_ = present; }
 
+  // Why commands of the medium cannot be carried out now: a sanitize operation runs (02/04/1B with its progress) or has
+  // failed (03/31/03).
+  struct Obstacle {
+    scsi::Sense sense;
+    SenseDetail detail;
+  };
+  [[nodiscard]] std::optional<Obstacle> obstacle() const;
+
   // --- called by the commands ---------------------------------------------------------------------------------------
   [[nodiscard]] bool removal_prevented() const { return !preventing_.empty(); }
   void prevent_removal(Nexus& nexus, bool prevent);
@@ -42,6 +53,8 @@ class MediumState {
   void work_began() { ++background_; }
   void work_ended();
   [[nodiscard]] bool stopping() const { return stopped_ != nullptr; }
+  [[nodiscard]] Sanitizer& sanitizer() { return *sanitizer_; }
+  [[nodiscard]] CopyManager& copies() { return *copies_; }
 
  private:
   UnitCore& core_;
@@ -51,6 +64,8 @@ class MediumState {
   bool threshold_reported_ = false;
   unsigned background_ = 0;
   std::function<void()> stopped_;
+  std::unique_ptr<Sanitizer> sanitizer_;
+  std::unique_ptr<CopyManager> copies_;
 };
 
 }  // namespace mpath::target

@@ -26,6 +26,7 @@
 namespace mpath::target {
 
 class LogicalUnit;
+class UnitCore;
 struct Nexus;
 struct Task;
 
@@ -39,6 +40,7 @@ struct SenseBuffer {
 // The store's request of a task. Hot commands need only this one.
 struct TaskIo : BlockRequest {
   Task* task = nullptr;
+  UnitCore* core = nullptr;
 };
 
 struct Task {

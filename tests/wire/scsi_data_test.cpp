@@ -123,7 +123,12 @@ TEST(VpdBlockLimits, RoundTrips) {
                            .unmap_ranges_max = 128,
                            .unmap_granularity = 8,
                            .unmap_alignment = 0,
-                           .write_same_max = 0x100000000};
+                           .write_same_max = 0x100000000,
+                           .atomic_max = 256,
+                           .atomic_alignment = 8,
+                           .atomic_granularity = 8,
+                           .atomic_max_with_boundary = 128,
+                           .atomic_boundary_max = 64};
   const auto bytes = encode_vpd_block_limits(limits);
   EXPECT_EQ(bytes.size(), 64U);
   EXPECT_TRUE(*decode_vpd_block_limits(bytes) == limits);
