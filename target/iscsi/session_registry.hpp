@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <expected>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,14 +31,24 @@ struct Admission {
   std::string user;    // of CHAP; empty without
   std::string remote;  // address:port
   std::string local;
-  iscsi::Parameters parameters;  // agreed; for a connection that joins, those of the session were the offer
+  iscsi::Parameters parameters;  // agreed; of a connection that joins only digests and segment lengths count
 };
+
+// ExpCmdSN and MaxCmdSN that login responses carry.
+struct CommandNumbers {
+  std::uint32_t expected = 0;
+  std::uint32_t max = 0;
+};
+inline constexpr std::uint32_t discovery_window = 16;  // of a session without a target, which would say
 
 // A place in a session, kept until establish() or until it is destroyed (a login that broke off in its last step).
 class Seat {
  public:
   virtual ~Seat() = default;
   std::uint16_t tsih = 0;
+  // Of the session that a connection joins. None for a new one: it begins with the CmdSN of its login, and MaxCmdSN is
+  // that plus the window of the target less one.
+  std::optional<CommandNumbers> numbers;
 };
 
 // A connection whose login has succeeded.
