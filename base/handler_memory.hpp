@@ -1,13 +1,14 @@
 // Memory for the one handler of a kind that an object has outstanding, so that arming a wait allocates nothing.
 //
 // Threads:   one.
-// Ownership: the owner keeps it until the handler ran or was dropped. A second handler at a time, or a larger one,
-// falls
+// Ownership: the owner keeps it until the handler ran or was dropped. A second handler at a time, or a larger one, falls
 //            back on the heap.
 #pragma once
 
+#include <boost/asio/bind_allocator.hpp>
 #include <cstddef>
 #include <new>
+#include <utility>
 
 namespace mpath {
 
@@ -56,5 +57,11 @@ class HandlerAllocator {
   friend class HandlerAllocator;
   HandlerMemory* memory_;
 };
+
+// The handler, kept in `memory` while it is outstanding.
+template <typename Handler>
+[[nodiscard]] auto in_memory(HandlerMemory& memory, Handler handler) {
+  return boost::asio::bind_allocator(HandlerAllocator<void*>(memory), std::move(handler));
+}
 
 }  // namespace mpath

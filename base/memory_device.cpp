@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/block_rules.hpp"
 #include "base/check.hpp"
 
 namespace mpath {
@@ -42,23 +43,7 @@ void MemoryDevice::remove_observer(BlockDeviceObserver& observer) {
 }
 
 BlockStatus MemoryDevice::check(const BlockRequest& request) const {
-  const BlockLimits& limits = options_.limits;
-  if (gone_) return BlockStatus::shutdown;
-  if (request.op == BlockOp::flush) return BlockStatus::ok;
-  const bool changes = request.op == BlockOp::write || request.op == BlockOp::trim || request.op == BlockOp::write_zeroes;
-  if (changes && limits.read_only) return BlockStatus::read_only;
-  if (request.offset % limits.block_size != 0 || request.length % limits.block_size != 0) return BlockStatus::invalid;
-  if (request.length == 0 && request.op != BlockOp::prefetch) return BlockStatus::invalid;
-  if (request.offset > limits.size_bytes || request.length > limits.size_bytes - request.offset) return BlockStatus::no_space;
-  if (request.op == BlockOp::trim && !limits.can_trim) return BlockStatus::not_supported;
-  if (request.op == BlockOp::write_zeroes && !limits.can_zero && request.fast_only) return BlockStatus::not_supported;
-  if (request.op == BlockOp::extents && (!limits.can_report_extents || request.extents == nullptr)) return BlockStatus::not_supported;
-  if (request.op == BlockOp::read || request.op == BlockOp::write) {
-    std::uint64_t sum = 0;
-    for (const iovec& part : request.data) sum += part.iov_len;
-    if (sum != request.length) return BlockStatus::invalid;
-  }
-  return BlockStatus::ok;
+  return gone_ ? BlockStatus::shutdown : check_request(options_.limits, request);
 }
 
 BlockStatus MemoryDevice::carry_out(BlockRequest& request) {

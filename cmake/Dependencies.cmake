@@ -23,6 +23,7 @@ mpath_pkg(nlroute libnl-route-3.0 libnl-3.0)
 mpath_pkg(systemd libsystemd)
 mpath_pkg(edit libedit)
 mpath_pkg(openssl libcrypto)
+mpath_pkg(uring liburing)
 
 find_package(nlohmann_json REQUIRED)
 add_library(dep_json INTERFACE)

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <boost/asio/bind_allocator.hpp>
 #include <boost/asio/post.hpp>
 #include <cerrno>
 #include <cstring>
@@ -23,11 +22,6 @@ constexpr std::size_t chunk_requests = 64;
 
 error_code errno_code(int number) {
   return {number, std::generic_category()};
-}
-
-template <typename Handler>
-auto in_memory(HandlerMemory& memory, Handler handler) {
-  return boost::asio::bind_allocator(HandlerAllocator<void*>(memory), std::move(handler));
 }
 
 }  // namespace

@@ -1,15 +1,18 @@
 // A backing store: the medium of a logical unit, as a BlockDevice that a target can trust.
 //
 // Kinds:      file (sparse; holes are punched and found), block device, RAM, null (reads zeroes, forgets writes: for
-// measuring). Durability: a write with `fua`, and a flush, have reached the medium when they complete. After a failed
-// flush everything
-//             written since the last good one is in doubt: the store says so once, and every later flush and FUA write
-//             fails until it is opened anew (the page cache has forgotten which pages were lost).
+//             measuring).
+// Durability: a write with `fua`, and a flush, have reached the medium when they complete. After a failed flush
+//             everything written since the last good one is in doubt: the store says so once, and every later flush and
+//             FUA write fails until it is opened anew (the page cache has forgotten which pages were lost).
 // Engines:    io_uring, one submission a wake for all that came in it; a pool of threads where the kernel or a
 // container
 //             forbids io_uring. Both give the same results.
-// Threads:    the shard given at opening. open() and grow() block: call them through offload() or at start.
-// Errors:     EIO is io_error, ENOSPC and EDQUOT no_space, EROFS and EPERM read_only; `error_offset()` tells where.
+// Threads:    the shard given at opening; all members run there, and none of them blocks. open() blocks: call it
+// through
+//             offload() or at start. Destroy after close() called back, on the shard or when its loop has ended.
+// Errors:     EIO is io_error, ENOSPC, EDQUOT and EFBIG no_space, EROFS and EPERM read_only; `error_offset()` tells
+// where.
 #pragma once
 
 #include <cstdint>
@@ -41,6 +44,9 @@ struct StoreOptions {
   bool direct = false;              // O_DIRECT
   bool read_only = false;
   StoreEngine engine = StoreEngine::automatic;
+  // Atomic writes of a file, or of a block device that is given a journal path. 0: none, and no journal is made.
+  std::uint32_t atomic_bytes_max = 256 << 10;
+  std::string journal;  // file: `path` + ".journal" when empty. It belongs to the medium: move both or neither
 };
 
 class Store : public BlockDevice {
@@ -51,9 +57,10 @@ class Store : public BlockDevice {
                                                                                const StoreOptions& options,
                                                                                const Log& log);
 
-  // Takes the new size from the medium, or extends a file to `size_bytes`; never shrinks. Observers hear of it.
+  // Takes the new size from the medium, or extends a file to `size_bytes`; never shrinks. Observers hear of it before
+  // `done` is called.
   virtual void grow(std::uint64_t size_bytes, std::function<void(error_code)> done) = 0;
-  // Bytes that the medium really holds, and that it could still take: for thin provisioning. Cheap, perhaps a second
+  // Bytes that the medium really holds, and that it could still take: for thin provisioning. Cheap; at most a second
   // old.
   struct Usage {
     std::uint64_t allocated_bytes = 0;
@@ -67,6 +74,11 @@ class Store : public BlockDevice {
   // Calls `closed` when nothing is in flight and the medium was synchronised; no request after that.
   virtual void close(std::function<void(error_code)> closed) = 0;
   [[nodiscard]] virtual StoreEngine engine() const = 0;  // never automatic
+  // Where the medium failed: the first byte that could not be moved by the last request that ended in io_error or
+  // no_space. To be asked in its done().
+  [[nodiscard]] virtual std::uint64_t error_offset() const = 0;
+  // System calls that the shard made for I/O so far: for measuring.
+  [[nodiscard]] virtual std::uint64_t system_calls() const = 0;
 };
 
 }  // namespace mpath::target
