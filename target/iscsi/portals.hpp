@@ -1,12 +1,17 @@
 // Listens, and takes every connection through its login.
 //
 // Threads:      the control thread: a flood of logins does not disturb the shards.
-// Limits:       half-open logins are bounded in number (the oldest silent one gives way), in bytes and in time per
-// stage. Cancellation: close() stops listening and breaks logins off.
+// Limits:       half-open logins are bounded in number (the one that was silent for longest gives way), in bytes, and
+// in
+//               time per stage and altogether.
+// Ownership:    clock and registry are borrowed. Destroy after close(), or with an executor that will not run again.
+// Cancellation: close() stops listening and breaks logins off.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
 #include <chrono>
+#include <expected>
 #include <memory>
 #include <span>
 #include <string>
@@ -22,7 +27,9 @@ struct LoginLimits {
   std::chrono::milliseconds stage_timeout{15000};  // without a whole request
   std::chrono::milliseconds login_timeout{30000};  // altogether
   std::size_t half_open_max = 256;
-  unsigned failures_before_lockout = 5;  // CHAP failures of one initiator name or address in a row
+  // CHAP failures in a row of one initiator name from one address; many more of one address (login_lockout.hpp). 0:
+  // never.
+  unsigned failures_before_lockout = 5;
   std::chrono::milliseconds lockout{30000};
 };
 
