@@ -98,7 +98,7 @@ void run(UnitCore& core, Task& task, const scsi::OrWrite& command) {
   const std::uint32_t bytes = block_bytes(core);
   task.transfer_bytes = std::uint64_t{command.blocks} * bytes;
   if (!accept_protect(core, task, command.protect) || !accept_range(core, task, command.lba, command.blocks)) return;
-  if (!accept_transfer(core, task, command.blocks) || !accept_data_out(core, task)) return;
+  if (!accept_transfer(core, task, command.blocks)) return;
   const std::uint64_t blocks = std::min<std::uint64_t>(command.blocks, task.data_out_bytes / bytes);
   if (blocks == 0) {
     core.good(task);

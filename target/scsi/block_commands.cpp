@@ -106,7 +106,7 @@ void run(UnitCore& core, Task& task, const scsi::Read& command) {
   const std::uint32_t bytes = block_bytes(core);
   task.transfer_bytes = std::uint64_t{command.blocks} * bytes;
   if (!accept_protect(core, task, command.protect) || !accept_range(core, task, command.lba, command.blocks)) return;
-  if (!accept_transfer(core, task, command.blocks) || !accept_data_in(core, task)) return;
+  if (!accept_transfer(core, task, command.blocks)) return;
   // What the initiator has no room for is not read: it is a residual.
   const std::uint64_t blocks = std::min<std::uint64_t>(command.blocks, byte_count(task.data_in) / bytes);
   if (blocks == 0) {
@@ -121,7 +121,7 @@ void run(UnitCore& core, Task& task, const scsi::Write& command) {
   const std::uint32_t bytes = block_bytes(core);
   task.transfer_bytes = std::uint64_t{command.blocks} * bytes;
   if (!accept_protect(core, task, command.protect) || !accept_range(core, task, command.lba, command.blocks)) return;
-  if (!accept_transfer(core, task, command.blocks) || !accept_data_out(core, task)) return;
+  if (!accept_transfer(core, task, command.blocks)) return;
   // The whole blocks that the initiator sent are written; what it kept back is a residual.
   const std::uint64_t blocks = std::min<std::uint64_t>(command.blocks, task.data_out_bytes / bytes);
   if (blocks == 0) {

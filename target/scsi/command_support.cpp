@@ -3,12 +3,6 @@
 #include <algorithm>
 
 namespace mpath::target {
-namespace {
-
-constexpr scsi::Sense wrong_direction{scsi::SenseKey::illegal_request, 0x0e, 0x03};  // in the information unit
-
-}  // namespace
-
 void finish(UnitCore& core, Task& task, const Outcome& outcome) {
   if (outcome.kind == Outcome::Kind::dropped || core.aborted(task)) {
     core.drop(task);
@@ -58,18 +52,6 @@ bool accept_range(UnitCore& core, Task& task, std::uint64_t lba, std::uint64_t b
 bool accept_transfer(UnitCore& core, Task& task, std::uint64_t blocks) {
   if (blocks <= transfer_blocks_max(core)) return true;
   core.fail(task, scsi::sense::invalid_field_in_cdb);
-  return false;
-}
-
-bool accept_data_out(UnitCore& core, Task& task) {
-  if (!task.expects_data_in || task.expects_data_out) return true;
-  core.fail(task, wrong_direction);
-  return false;
-}
-
-bool accept_data_in(UnitCore& core, Task& task) {
-  if (!task.expects_data_out || task.expects_data_in) return true;
-  core.fail(task, wrong_direction);
   return false;
 }
 

@@ -41,10 +41,6 @@ Job drive(UnitCore& core, Task& task, Part<Outcome> work);
 [[nodiscard]] bool accept_protect(UnitCore& core, Task& task, std::uint8_t protect);
 [[nodiscard]] bool accept_range(UnitCore& core, Task& task, std::uint64_t lba, std::uint64_t blocks);
 [[nodiscard]] bool accept_transfer(UnitCore& core, Task& task, std::uint64_t blocks);
-// The initiator announced data that goes the other way.
-[[nodiscard]] bool accept_data_out(UnitCore& core, Task& task);
-[[nodiscard]] bool accept_data_in(UnitCore& core, Task& task);
-
 void refuse_field(UnitCore& core, Task& task, std::uint16_t byte);      // invalid field in CDB
 void refuse_parameter(UnitCore& core, Task& task, std::uint16_t byte);  // invalid field in parameter list
 

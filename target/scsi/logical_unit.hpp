@@ -33,6 +33,8 @@ class Shard;
 
 namespace mpath::target {
 
+class CopyPeers;  // target/scsi/copy_peers.hpp
+
 struct LuOptions {
   std::string name;  // what administrators call it
   Uuid uuid{};
@@ -48,6 +50,7 @@ struct LuOptions {
   std::uint64_t sanitize_bytes_per_second = 0;  // 0: as fast as the store goes
   std::uint32_t transfer_bytes_max = 8 << 20;   // MAXIMUM TRANSFER LENGTH
   std::uint32_t copy_bytes_max = 16 << 20;      // EXTENDED COPY, one segment
+  CopyPeers* copy_peers = nullptr;              // the units that it can reach beside this one; null: none
   // The target port groups through which the unit is reached, with their ports: for REPORT TARGET PORT GROUPS.
   std::vector<scsi::PortGroup> port_groups;
   std::vector<TargetPort> ports;

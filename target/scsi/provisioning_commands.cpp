@@ -65,6 +65,8 @@ Part<Outcome> unmap(UnitCore& core, Task& task, std::vector<scsi::UnmapRange> ra
     BlockLock lock(core.ranges(), range.lba, range.blocks, BlockLock::Kind::shared);
     co_await lock;
     if (core.aborted(task)) co_return Outcome::dropped();
+    // A sanitize operation may have begun between two ranges.
+    if (const auto obstacle = core.medium().obstacle()) co_return Outcome::fail(obstacle->sense, obstacle->detail);
     Part<BlockStatus> clearing = clear(core, range.lba, range.blocks, true);
     const BlockStatus status = co_await clearing;
     if (status != BlockStatus::ok) co_return Outcome::write_error(status, range.lba);

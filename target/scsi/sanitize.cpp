@@ -122,7 +122,7 @@ Job Sanitizer::work(bool announce) {
   if (!begun) {
     answer(Outcome::fail(scsi::sense::internal_failure));
   } else if (interrupted_) {
-    answer(Outcome::dropped());
+    answer(Outcome::fail(sanitize_running));  // it is not over, only this life of the unit is
   } else if (status == BlockStatus::ok) {
     answer(Outcome());
   } else {

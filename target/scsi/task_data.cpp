@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "base/check.hpp"
-#include "target/scsi/unit_core.hpp"
 
 namespace mpath::target {
 namespace {
@@ -67,12 +66,6 @@ std::optional<std::uint64_t> first_difference(std::span<const iovec> parts, std:
     return true;
   });
   return found;
-}
-
-std::vector<std::byte> parameter_list(const Task& task) {
-  std::vector<std::byte> list(task.data_out_bytes);
-  copy_from(task.data_out, 0, list);
-  return list;
 }
 
 bool all_zero(std::span<const std::byte> bytes) {

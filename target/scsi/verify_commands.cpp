@@ -87,7 +87,6 @@ void run(UnitCore& core, Task& task, const scsi::Verify& command) {
       break;
   }
   if (!accept_protect(core, task, command.protect) || !accept_range(core, task, command.lba, command.blocks)) return;
-  if (compare != Compare::nothing && !accept_data_out(core, task)) return;
   if (compare == Compare::all && !accept_transfer(core, task, command.blocks)) return;
   std::uint64_t blocks = command.blocks;
   const std::uint64_t sent = task.data_out_bytes / bytes;
@@ -109,7 +108,7 @@ void run(UnitCore& core, Task& task, const scsi::WriteAndVerify& command) {
     return;
   }
   if (!accept_range(core, task, command.lba, command.blocks)) return;
-  if (!accept_transfer(core, task, command.blocks) || !accept_data_out(core, task)) return;
+  if (!accept_transfer(core, task, command.blocks)) return;
   const std::uint64_t blocks = std::min<std::uint64_t>(command.blocks, task.data_out_bytes / bytes);
   if (blocks == 0) {
     core.good(task);

@@ -100,12 +100,6 @@ TEST(Read, ReadsTheWholeBlocksThereIsRoomFor) {
   EXPECT_TRUE(unit.start(Read{.blocks = 1})->good());
 }
 
-TEST(BlockCommands, RefuseDataThatGoesTheOtherWay) {
-  TestUnit unit;
-  EXPECT_TRUE(unit.start(Write{.blocks = 1}, {}, block)->failed({scsi::SenseKey::illegal_request, 0x0e, 0x03}));
-  EXPECT_TRUE(unit.start(Read{.blocks = 1}, filled(block, 1))->failed({scsi::SenseKey::illegal_request, 0x0e, 0x03}));
-}
-
 TEST(Write, IsForcedToTheMediumByFuaAndWithoutAWriteCache) {
   TestUnit unit;
   EXPECT_TRUE(unit.start(Write{.blocks = 1, .dpo = true}, filled(block, 1))->good());

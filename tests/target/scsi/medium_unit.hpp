@@ -28,7 +28,7 @@ inline Bytes joined(Bytes first, const Bytes& second) {
 }
 
 // A task with its buffers, and how it ended. Data-out comes in two pieces, so that nobody counts on one.
-struct Run {
+struct Execution {
   Task task;
   Bytes out;
   Bytes in;
@@ -110,14 +110,18 @@ class TestUnit final : public UnitCore {
     attentions.push_back(condition);
     spared = except;
   }
+  UnitFacts facts() override { return {}; }
+  [[nodiscard]] const Log& log() const override { return no_log; }
+  void abort_tasks(std::span<const NexusName>, const Task&, std::function<void()> ended) override { ended(); }
+  void attention_for(const NexusName&, const scsi::Sense& condition) override { attentions.push_back(condition); }
   void good(Task& task) override { end(task, scsi::Status::good); }
   void end(Task& task, scsi::Status status) override {
-    Run& run = run_of(task);
+    Execution& run = run_of(task);
     ++run.ends;
     run.status = status;
   }
   void fail(Task& task, const scsi::Sense& sense, const SenseDetail& detail = {}) override {
-    Run& run = run_of(task);
+    Execution& run = run_of(task);
     run.sense = sense;
     run.detail = detail;
     end(task, scsi::Status::check_condition);
@@ -135,15 +139,15 @@ class TestUnit final : public UnitCore {
   }
   [[nodiscard]] bool aborted(const Task& task) const override { return task.aborted; }
   void drop(Task& task) override {
-    Run& run = run_of(task);
+    Execution& run = run_of(task);
     ++run.ends;
     run.dropped = true;
   }
 
   // Runs a command with this data-out and room for this much data-in.
   template <typename Command>
-  std::unique_ptr<Run> start(const Command& command, Bytes out = {}, std::size_t room = 0) {
-    auto run = std::make_unique<Run>();
+  std::unique_ptr<Execution> start(const Command& command, Bytes out = {}, std::size_t room = 0) {
+    auto run = std::make_unique<Execution>();
     run->out = std::move(out);
     run->in.resize(room);
     Task& task = run->task;
@@ -174,6 +178,9 @@ class TestUnit final : public UnitCore {
   }
 
   Shard own_shard{0};
+  MemorySink lines;
+  LogOutput output{lines};
+  Log no_log{output};
   SimClock sim;
   MemoryDevice memory;
   TestJournal atomic;
@@ -190,12 +197,12 @@ class TestUnit final : public UnitCore {
   std::function<void(Task&)> prepare;  // a last word about the task of start()
 
  private:
-  Run& run_of(Task& task) {
+  Execution& run_of(Task& task) {
     const auto found = by_task_.find(&task);
     EXPECT_NE(found, by_task_.end());
     return *found->second;
   }
-  std::map<Task*, Run*> by_task_;
+  std::map<Task*, Execution*> by_task_;
 };
 
 }  // namespace mpath::target::test
