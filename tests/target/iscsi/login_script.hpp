@@ -24,6 +24,10 @@ inline constexpr const char* names =
     "InitiatorName=iqn.2026-01.org.example:host\nTargetName=iqn.2026-01.org.example:disk\n";
 inline constexpr const char* discovery = "InitiatorName=iqn.2026-01.org.example:host\nSessionType=Discovery\n";
 
+inline std::string with_names(std::string_view keys) {
+  return std::string(names).append(keys);
+}
+
 // "A=1\nB=2\n" with its line ends as NULs.
 inline std::vector<std::byte> text(std::string_view lines) {
   std::vector<std::byte> bytes;
