@@ -28,7 +28,8 @@ class CmdWindow {
   [[nodiscard]] bool takes(std::uint32_t cmd_sn) const {
     return !iscsi::sn_before(cmd_sn, expected_) && !iscsi::sn_before(max_, cmd_sn) && !place(cmd_sn).present;
   }
-  // A command that takes() agreed to; null for a number that is used up without one. It comes out of next() in its turn.
+  // A command that takes() agreed to; null for a number that is used up without one. It comes out of next() in its
+  // turn.
   void put(std::uint32_t cmd_sn, T* command) { place(cmd_sn) = {.command = command, .present = true}; }
   // One that waits is taken out: its number stays used up.
   void empty(std::uint32_t cmd_sn) { place(cmd_sn).command = nullptr; }

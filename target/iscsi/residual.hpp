@@ -17,8 +17,7 @@ struct Residual {
 [[nodiscard]] constexpr Residual residual(std::uint32_t expected, std::uint64_t wanted) {
   if (wanted == expected) return {};
   const std::uint64_t difference = wanted > expected ? wanted - expected : expected - wanted;
-  return {.underflow = wanted < expected,
-          .overflow = wanted > expected,
+  return {.underflow = wanted<expected, .overflow = wanted> expected,
           .count = static_cast<std::uint32_t>(std::min<std::uint64_t>(difference, 0xffffffff))};
 }
 

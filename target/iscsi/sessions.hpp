@@ -37,6 +37,7 @@ struct SessionStatus {
   iscsi::Parameters parameters;
   unsigned shard = 0;
   std::uint64_t commands = 0, data_in_bytes = 0, data_out_bytes = 0, digest_errors = 0, protocol_errors = 0;
+  std::uint64_t receives = 0, sends = 0, wakes = 0;  // system calls for data, and how often the loop called us
 };
 
 class Sessions final : public SessionRegistry {
@@ -63,7 +64,7 @@ class Sessions final : public SessionRegistry {
 
  private:
   struct Impl;
-  std::unique_ptr<Impl> impl_;
+  std::shared_ptr<Impl> impl_;  // shared with what shards have to tell
 };
 
 }  // namespace mpath::target

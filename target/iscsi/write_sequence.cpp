@@ -62,10 +62,11 @@ WriteSequence::Placement WriteSequence::take(const iscsi::DataOut& pdu) {
                     pdu.buffer_offset - burst->offset <= burst->length - pdu.data_length;
   if (!fits) {
     fail(pdu.data_length > burst->length - std::min(burst->length, burst->received) ? WriteFault::wrong_amount
-                                                                                     : WriteFault::sequence);
+                                                                                    : WriteFault::sequence);
   } else if (!in_order && !burst->damaged) {
     // What is missing was lost on the way, or the initiator cannot count: DataPDUInOrder is always agreed.
-    const bool hole = !iscsi::sn_before(pdu.data_sn, burst->data_sn) && pdu.buffer_offset > burst->offset + burst->received;
+    const bool hole =
+        !iscsi::sn_before(pdu.data_sn, burst->data_sn) && pdu.buffer_offset > burst->offset + burst->received;
     if (rules_.recover && hole) {
       burst->damaged = true;
       burst->good = burst->received;
