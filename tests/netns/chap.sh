@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
-# CHAP through mpathadm against tgtd: one way, mutual, wrong and none. (Topology: lib.sh.)
+# CHAP through mpathadm against mptargetd: one way, mutual, wrong and none. (Topology: lib.sh.)
 . "$(dirname "$0")/lib.sh"
 lab_enter "$@"
-lab_begin tgtd
+lab_begin mptargetd
 
-start_target
-tgtadm_ main --mode account --op new --user initiator --password initiator-secret
-tgtadm_ main --mode account --op new --user target --password target-secret-1
-tgtadm_ main --mode account --op bind --tid 1 --user initiator
+one_way='incoming_user initiator initiator-secret'
+disk_config "$LAB/disk.img" "$one_way" | target_config main
+start_mptargetd main
 start_mpathd
 make_ifaces > /dev/null
 exits 0 "discovery needs no secret" adm -m discovery -t st -p "$PORTAL0" -I ieth0
@@ -32,10 +31,11 @@ story "a wrong secret"
 set_key node.session.auth.password wrong-secret-12
 exits 24 "login is refused" node --login
 err_has "authorization failure"
-check "the log does not hold the secret" eval '! grep -q wrong-secret-12 "$LAB/mpathd.log"'
+check "no log holds the secret" eval '! grep -q -e wrong-secret-12 -e initiator-secret "$LAB"/*.log'
 
 story "mutual"
-tgtadm_ main --mode account --op bind --tid 1 --user target --outgoing
+disk_config "$LAB/disk.img" "$one_way" 'outgoing_user target target-secret-1' | target_config main
+check "the target takes the new configuration" tctl main reload
 set_key node.session.auth.password initiator-secret
 set_key node.session.auth.username_in target
 set_key node.session.auth.password_in target-secret-1

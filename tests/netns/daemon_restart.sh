@@ -3,7 +3,7 @@
 # missing. A second daemon on the same root is refused. Automatic logins wait for their target. (Topology: lib.sh.)
 . "$(dirname "$0")/lib.sh"
 lab_enter "$@"
-lab_begin tgtd python3 verify_load
+lab_begin "$LAB_TARGET" python3 verify_load
 
 start_target
 printf 'defaults {\n user_friendly_names yes\n}\n' > "$MPATHD_ROOT/etc/mpathd/multipath.conf"
@@ -33,7 +33,7 @@ story "told to end, and started again: only what is automatic logs in"
 check "mpathd ends when told to" stop_mpathd
 exits 20 "mpathadm has nobody to ask for a login" adm -m node --loginall=all
 exits 0 "the nodes are made automatic" adm -m node --op=update -n node.startup -v automatic
-stop_tgtd main
+stop_target
 begin=$EPOCHREALTIME
 start_mpathd
 check "it starts at once although the target is absent" eval '! passed_seconds "$begin" 5'

@@ -3,7 +3,7 @@
 # device stands still no longer than promised. (Topology: lib.sh.)
 . "$(dirname "$0")/lib.sh"
 lab_enter "$@"
-lab_begin tgtd python3
+lab_begin "$LAB_TARGET" python3
 
 LOCAL_LIMIT=300 SILENT_LIMIT=2000   # milliseconds, what the project promises
 one_path_left() { paths_are 1 active && paths_are 1 failed; }

@@ -1,14 +1,15 @@
-# The laboratory of the end-to-end tests and of ./demo. Sourced by bash scripts; needs iproute2, util-linux and tgt only.
+# The laboratory of the end-to-end tests and of ./demo. Sourced by bash scripts; needs iproute2 and util-linux.
 #
 #      initiator's namespace                      target's namespace
 #   ┌───────────────────────────┐   veth    ┌────────────────────────────┐
-#   │ mpathd     eth0 10.77.0.1 ├───────────┤ t0 10.77.0.2     tgtd      │   one session per iface × portal:
-#   │ mpathadm                  │           │                  (istgt)   │     ieth0 → 10.77.0.2 over eth0 and t0
-#   │ mpathctl   eth1 10.77.1.1 ├───────────┤ t1 10.77.1.2               │     ieth1 → 10.77.0.2 over eth1 and t1
+#   │ mpathd     eth0 10.77.0.1 ├───────────┤ t0 10.77.0.2   mptargetd   │   one session per iface × portal:
+#   │ mpathadm                  │           │                (tgtd,      │     ieth0 → 10.77.0.2 over eth0 and t0
+#   │ mpathctl   eth1 10.77.1.1 ├───────────┤ t1 10.77.1.2    istgt)     │     ieth1 → 10.77.0.2 over eth1 and t1
 #   └───────────────────────────┘   veth    └────────────────────────────┘
 #
 # Either NIC reaches both portals (a route of its own for each); answers go back through the NIC they were asked on.
-# tgtd answers a discovery with the portal that was asked, so discovery of one portal with two ifaces makes two paths.
+# The usual target has one portal, 10.77.0.2 (tgtd, which has both, answers a discovery with the one that was asked), so
+# discovery with two ifaces makes two paths. LAB_TARGET=tgtd: the same story with tgtd as the target.
 # A namespace is a process that holds it, so nothing has a name that two runs could fight over, and nothing can outlive
 # the script: everything is started with "die with your parent". The machine's own network is never touched.
 # Without root the script starts itself again in a user namespace.
@@ -21,6 +22,7 @@ BIN=$MPATH_BUILD/bin
 export PATH=$BIN:$PATH:/usr/sbin:/sbin LC_ALL=C.UTF-8
 unset MPATHD_ROOT
 
+LAB_TARGET=${LAB_TARGET:-mptargetd}
 IQN=iqn.2026-11.example.lab:disk
 PORTAL0=10.77.0.2 PORTAL1=10.77.1.2
 LAB= NS_I= NS_T=
@@ -197,6 +199,62 @@ link_up() { in_i ip link set "$1" up; routes_of "$1"; }
 far_side_silent() { in_t ip route add blackhole "10.77.${1#eth}.1/32"; }
 far_side_speaks() { in_t ip route del blackhole "10.77.${1#eth}.1/32"; }
 
+# ---- the target: mptargetd, each on a root of its own, $LAB/NAME
+
+declare -A TARGET_PID=()
+# target_config NAME: what is on standard input becomes its etc/mptarget/mptarget.conf
+target_config() { mkdir -p "$LAB/$1/etc/mptarget" && cat > "$LAB/$1/etc/mptarget/mptarget.conf"; }
+# start_mptargetd NAME [ADDRESS...]: waits until it listens at these (default: the first portal)
+start_mptargetd() {
+  local name=$1 address; shift
+  [ $# -gt 0 ] || set -- "$PORTAL0"
+  start_in "$NS_T" "$LAB/mptargetd.$name.log" mptargetd --root "$LAB/$name"
+  TARGET_PID[$name]=$STARTED
+  for address in "$@"; do
+    wait_quietly 20 target_listens "$name" "$address" || { cat "$LAB/mptargetd.$name.log" >&2; die "mptargetd does not start"; }
+  done
+}
+target_listens() { gone "${TARGET_PID[$1]}" || listening_in_target "$2:3260" && alive "${TARGET_PID[$1]}"; }
+# stop_mptargetd NAME [SIGNAL]
+stop_mptargetd() { end_process "${TARGET_PID[$1]}" "${2:-KILL}"; }
+tctl() { local name=$1; shift; in_t mptargetctl --root "$LAB/$name" "$@"; }
+
+# disk_config FILE [LINE...]: one disk of 256 MiB behind the first portal; the lines go into the target
+disk_config() {
+  local file=$1; shift
+  printf 'portal_group 1 {\n  portal %s\n}\nlu disk {\n  path %s\n  size 256M\n  create yes\n}\n' "$PORTAL0" "$file"
+  printf 'target %s {\n  lun 0 disk\n' "$IQN"
+  [ $# -eq 0 ] || printf '  %s\n' "$@"
+  echo "}"
+}
+
+# The usual one, named main: 256 MiB. A story about tgtd says LAB_TARGET=tgtd.
+start_target() {
+  case $LAB_TARGET in
+    mptargetd) disk_config "$LAB/disk.img" | target_config main && start_mptargetd main ;;
+    tgtd) start_tgtd main && tgt_target main 1 "$IQN" "$LAB/disk.img" 256M || die "tgtadm fails" ;;
+  esac
+}
+stop_target() {
+  case $LAB_TARGET in
+    mptargetd) stop_mptargetd main "$@" ;;
+    tgtd) stop_tgtd main ;;
+  esac
+}
+# The same name and address, another disk: $LAB/other.img, named other.
+start_other_target() {
+  case $LAB_TARGET in
+    mptargetd) disk_config "$LAB/other.img" | target_config other && start_mptargetd other ;;
+    tgtd) start_tgtd other && tgt_target other 7 "$IQN" "$LAB/other.img" 256M ;;
+  esac
+}
+stop_other_target() {
+  case $LAB_TARGET in
+    mptargetd) stop_mptargetd other ;;
+    tgtd) stop_tgtd other ;;
+  esac
+}
+
 # ---- tgtd. It ignores SIGTERM, so it is ended with SIGKILL, by pid.
 
 declare -A TGT_PID=()
@@ -223,9 +281,6 @@ tgt_target() {
     tgtadm_ "$name" --mode target --op bind --tid "$tid" -I ALL
 }
 stop_tgtd() { end_process "${TGT_PID[$1]}" KILL; }
-
-# The usual one: 256 MiB behind both portals.
-start_target() { start_tgtd main "$@" && tgt_target main 1 "$IQN" "$LAB/disk.img" 256M || die "tgtadm fails"; }
 
 # ---- istgt
 

@@ -3,7 +3,7 @@
 # path is back, it works again. (Topology: lib.sh.)
 . "$(dirname "$0")/lib.sh"
 lab_enter "$@"
-lab_begin tgtd python3
+lab_begin "$LAB_TARGET" python3
 
 configure() {
   printf 'defaults {\n polling_interval 1\n no_path_retry %s\n}\n' "$1" > "$MPATHD_ROOT/etc/mpathd/multipath.conf"

@@ -2,7 +2,7 @@
 # What tutorials tell people to type, with every line of output and every exit code. (Topology: lib.sh.)
 . "$(dirname "$0")/lib.sh"
 lab_enter "$@"
-lab_begin tgtd
+lab_begin "$LAB_TARGET"
 
 start_target
 echo "InitiatorName=iqn.2026-11.example.lab:host" > "$MPATHD_ROOT/etc/mpathd/initiatorname.iscsi"
@@ -54,7 +54,7 @@ out_has "Rescanning session [sid: 1, target: $IQN, portal: 10.77.0.2,3260]"
 
 story "the map"
 exits 0 "-ll" ctl -ll
-out_has "IET,VIRTUAL-DISK"
+out_has "MPATH,VIRTUAL-DISK"
 out_has "size=256M"
 out_has "active ready running"
 exits 0 "show paths" ctl show paths

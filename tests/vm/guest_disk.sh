@@ -1,0 +1,89 @@
+# Story: a file system on the disk, verified writes, and what sg3-utils asks of a disk. Sourced in the guest.
+
+story "a file system: mkfs.ext4, fio with verification, fstrim, fsck"
+record "$IQN" "$GROUP1" node.session.iscsi.InitialR2T No node.session.iscsi.ImmediateData Yes \
+  'node.conn[0].iscsi.HeaderDigest' None 'node.conn[0].iscsi.DataDigest' None
+exits 0 "login" login "$IQN" "$GROUP1"
+wait_quietly 20 disk_of "$IQN" "$GROUP1" || die "no disk"
+check "the disk has the size that the target gave it" test "$(blockdev --getsize64 "$DISK")" -eq "$DISK_BYTES"
+exits 0 "mkfs.ext4" mkfs.ext4 -q -F "$DISK"
+mkdir -p /mnt
+exits 0 "mount" mount "$DISK" /mnt
+exits 0 "fio writes and verifies" fio --name=verify --directory=/mnt --size=24M --rw=randwrite --bs=4k-64k --bsrange=4k-64k \
+  --ioengine=libaio --iodepth=16 --direct=1 --verify=crc32c --verify_fatal=1 --do_verify=1 --fsync=64 --end_fsync=1
+rm -f /mnt/verify*
+exits 0 "fstrim" fstrim -v /mnt
+exits 0 "umount" umount /mnt
+exits 0 "fsck finds nothing" fsck.ext4 -f -n "$DISK"
+
+story "sg3-utils"
+# says TEXT COMMAND...: ends well and prints TEXT, a regular expression
+says() {
+  local what="${*:2}"
+  check "${what//"$DISK"/DISK}: $1" ends_well_and_says "$@"
+}
+ends_well_and_says() {
+  local text=$1 code=0; shift
+  "$@" > "$LAB/said" 2>&1 || code=$?
+  cat "$LAB/said"
+  [ "$code" -eq 0 ] && grep -qE -- "$text" "$LAB/said"
+}
+
+blocks=$((DISK_BYTES / 512))
+says 'Peripheral device type: disk' sg_inq "$DISK"
+says 'TPGS=[1-3]' sg_inq "$DISK"
+says 'Supported VPD pages' sg_vpd "$DISK"
+says 'Unit serial number: [0-9a-zA-Z-]+' sg_vpd -p sn "$DISK"
+says 'NAA 6' sg_vpd -p di "$DISK"
+says 'Relative target port' sg_vpd -p di "$DISK"
+says 'Maximum unmap LBA count' sg_vpd -p bl "$DISK"
+says 'Unmap command supported \(LBPU\): 1' sg_vpd -p lbpv "$DISK"
+says 'Block device characteristics' sg_vpd -p bdc "$DISK"
+says 'Extended INQUIRY data' sg_vpd -p ei "$DISK"
+says 'Third Party Copy' sg_vpd -p tpc "$DISK"
+says "Last LBA=$((blocks - 1)) " sg_readcap "$DISK"
+says 'Logical block provisioning: lbpme=1' sg_readcap --16 "$DISK"
+says 'Lun list length = 8 ' sg_luns "$DISK"
+says 'target port group id : 0x2' sg_rtpg -d "$DISK"
+says 'Caching' sg_modes -a "$DISK"
+says 'Control' sg_modes -p 0xa "$DISK"
+says 'Supported log pages' sg_logs "$DISK"
+says 'COMPARE AND WRITE|Compare and write' sg_opcodes "$DISK"
+exits 0 "sg_turs" sg_turs "$DISK"
+exits 0 "sg_requests" sg_requests "$DISK"
+exits 0 "sg_sync" sg_sync "$DISK"
+exits 0 "sg_verify" sg_verify --lba=0 --count=64 "$DISK"
+
+# UNMAP leaves zeroes, and GET LBA STATUS knows.
+dd if=/dev/urandom of="$DISK" bs=1M count=2 seek=16 oflag=direct conv=notrunc status=none
+exits 0 "sg_unmap of 1 MiB" sg_unmap --lba=32768 --num=2048 "$DISK"
+check "it reads as zeroes" cmp -n 1048576 <(dd if="$DISK" bs=1M count=1 skip=16 iflag=direct status=none) /dev/zero
+check "what follows does not" eval '! cmp -s -n 1048576 <(dd if="$DISK" bs=1M count=1 skip=17 iflag=direct status=none) /dev/zero'
+says 'deallocated|anchored' sg_get_lba_status --lba=32768 "$DISK"
+exits 0 "sg_write_same" sg_write_same --16 --lba=34816 --num=2048 --in=/dev/zero --xferlen=512 "$DISK"
+check "it wrote zeroes" cmp -n 1048576 <(dd if="$DISK" bs=1M count=1 skip=17 iflag=direct status=none) /dev/zero
+
+# COMPARE AND WRITE: the compared half and the written half, one block each.
+{ head -c 512 /dev/zero; head -c 512 /dev/urandom; } > "$LAB/pair"
+exits 0 "sg_compare_and_write over zeroes" sg_compare_and_write --in="$LAB/pair" --lba=32768 --num=1 --xferlen=1024 "$DISK"
+check "it wrote its second half" cmp <(dd if="$DISK" bs=512 count=1 skip=32768 iflag=direct status=none) <(tail -c 512 "$LAB/pair")
+exits 14 "the same once more miscompares" sg_compare_and_write --in="$LAB/pair" --lba=32768 --num=1 --xferlen=1024 "$DISK"
+
+# EXTENDED COPY within the disk.
+dd if=/dev/urandom of="$DISK" bs=64k count=1 seek=320 oflag=direct conv=notrunc status=none
+exits 0 "sg_xcopy" sg_xcopy if="$DISK" of="$DISK" bs=512 count=128 skip=40960 seek=43008
+check "both places are equal" cmp <(dd if="$DISK" bs=64k count=1 skip=320 iflag=direct status=none) \
+  <(dd if="$DISK" bs=64k count=1 skip=336 iflag=direct status=none)
+
+# Persistent reservations.
+exits 0 "register" sg_persist -n --out --register --param-sark=0xabc "$DISK"
+exits 0 "reserve" sg_persist -n --out --reserve --param-rk=0xabc --prout-type=3 "$DISK"
+says '0xabc' sg_persist -n --in --read-keys "$DISK"
+says 'Exclusive Access' sg_persist -n --in --read-reservation "$DISK"
+says 'iqn.2026-11.example.lab:guest' sg_persist -n --in --read-full-status "$DISK"
+says 'Persist Through Power Loss Capable \(PTPL_C\): 1' sg_persist -n --in --report-capabilities "$DISK"
+exits 0 "release" sg_persist -n --out --release --param-rk=0xabc --prout-type=3 "$DISK"
+exits 0 "unregister" sg_persist -n --out --register --param-rk=0xabc --param-sark=0 "$DISK"
+says 'no registered|0 registered|there are NO registered' sg_persist -n --in --read-keys "$DISK"
+exits 0 "logout" logout "$IQN" "$GROUP1"
+check "no session is left" wait_quietly 20 no_session

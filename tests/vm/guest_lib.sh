@@ -1,0 +1,80 @@
+# The guest's side of the stories: the words of the laboratory (tests/netns/lib.sh), and those about open-iscsi. Sourced.
+#
+#   guest: eth0 10.78.0.1 ──── 10.78.0.2, the target's portal group 1
+#          eth1 10.78.1.1 ──── 10.78.1.2, the target's portal group 2
+. "$(dirname "${BASH_SOURCE[0]}")/../netns/lib.sh"
+
+export GROUP1=10.78.0.2 GROUP2=10.78.1.2
+NODES=/etc/iscsi/nodes
+
+guest_begin() {
+  LAB=/tmp/lab
+  mkdir -p "$LAB"
+  exec {HOST_PORT}<> "$VM_HOST"
+  local i
+  for i in 0 1; do
+    ip addr add "10.78.$i.1/24" dev "eth$i"
+    ip link set "eth$i" up
+  done
+  mkdir -p /run/lock/iscsi /run/initctl /etc/iscsi
+  echo "InitiatorName=iqn.2026-11.example.lab:guest" > /etc/iscsi/initiatorname.iscsi
+  # Emulation is slow: a ping may take a second and says nothing of the target.
+  sed -i -e 's/^\(node.conn\[0\].timeo.noop_out_\(interval\|timeout\)\) = .*/\1 = 5/' \
+    -e 's/^\(node.session.timeo.replacement_timeout\) = .*/\1 = 5/' /etc/iscsi/iscsid.conf
+  modprobe -a iscsi_tcp sd_mod sg
+  iscsid -f > "$LAB/iscsid.log" 2>&1 &
+  for i in "$GROUP1" "$GROUP2"; do
+    wait_quietly 20 bash -c "exec 3<> /dev/tcp/$i/3260" || die "the target does not answer at $i"
+  done
+  exits 0 "discovery of portal group 1" iscsiadm -m discovery -t sendtargets -p "$GROUP1"
+}
+
+guest_end() {
+  echo "$((LAB_CHECKS - LAB_FAILED)) of $LAB_CHECKS checks passed"
+  [ "$LAB_FAILED" -eq 0 ]
+}
+
+# host WORDS...: the host does it (host_does of kernel_initiator); its exit status
+host() {
+  local status
+  printf '%s\n' "$*" >&"$HOST_PORT"
+  read -r -t 30 status <&"$HOST_PORT" || return 124
+  return "$status"
+}
+
+# record TARGET PORTAL KEY VALUE...: sets keys of the node record that discovery made
+record() {
+  local file=$NODES/$1/$2,3260,*/default edits=() key; shift 2
+  # shellcheck disable=SC2086
+  file=$(echo $file)
+  while [ $# -gt 1 ]; do
+    key=${1//\[/\\[}; key=${key//\]/\\]}
+    sed -i "/^$key = /d" "$file"
+    edits+=(-e "/^node.tpgt/a $1 = $2")
+    shift 2
+  done
+  sed -i "${edits[@]}" "$file"
+}
+login() { iscsiadm -m node -T "$1" -p "$2" --login; }
+logout() { iscsiadm -m node -T "$1" -p "$2" --logout; }
+
+# session_of TARGET PORTAL: its directory below /sys/class/iscsi_session is in $SESSION
+session_of() {
+  local each
+  for each in /sys/class/iscsi_session/session*; do
+    [ -e "$each/targetname" ] || continue
+    [ "$(cat "$each/targetname")" = "$1" ] && [ "$(cat "$each"/device/connection*/iscsi_connection/*/persistent_address)" = "$2" ] &&
+      SESSION=$each && return
+  done
+  return 1
+}
+# disk_of TARGET PORTAL [LUN]: its device node is in $DISK, once it is there
+disk_of() {
+  local block
+  session_of "$1" "$2" || return
+  for block in "$SESSION"/device/target*/*:"${3:-$DISK_LUN}"/block/sd*; do
+    [ -e "$block/size" ] && [ "$(cat "$block/size")" -gt 0 ] && [ -b "/dev/${block##*/}" ] && DISK=/dev/${block##*/} && return
+  done
+  return 1
+}
+no_session() { ! ls -d /sys/class/iscsi_session/session* > /dev/null 2>&1; }
