@@ -36,7 +36,7 @@ blacklist {
 }
 CONF
 exits 0 "discovery of portal group 2" iscsiadm -m discovery -t sendtargets -p "$GROUP2"
-check "portal group 1 is optimized, portal group 2 is not" host alua 1=optimized 2=nonoptimized
+check "portal group 1 is optimized, portal group 2 is not" host alua 1=optimized 2=non-optimized
 multipathd -d -s > "$LAB/multipathd.log" 2>&1 &
 MULTIPATHD=$!
 exits 0 "login to portal group 1" login "$IQN.alua" "$GROUP1"
@@ -63,7 +63,7 @@ rounds > "$LAB/rounds.log" 2>&1 &
 ROUNDS=$!
 wait_until 30 "I/O goes through $FIRST, portal group 1" grows "$FIRST" "$(written "$FIRST")"
 before=$(written "$SECOND")
-check "the states change places" host alua 1=nonoptimized 2=optimized
+check "the states change places" host alua 1=non-optimized 2=optimized
 wait_until 30 "the group of $SECOND is active" active_disk_is "$SECOND"
 wait_until 30 "I/O goes through it" grows "$SECOND" "$before"
 
