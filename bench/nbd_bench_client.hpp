@@ -4,51 +4,30 @@
 // Threads: one. Errors of the connection and of the protocol are thrown as std::system_error or std::runtime_error.
 #pragma once
 
-#include <sys/uio.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
 
 #include "base/unique_fd.hpp"
-#include "bench/nbd_bench_histogram.hpp"
+#include "bench/bench_load.hpp"
 #include "wire/nbd.hpp"
 
 namespace mpath::bench {
 
-enum class Op : std::uint8_t { read, write, mixed };  // mixed: 70 % reads
-
-struct Load {
-  Op op = Op::read;
-  std::uint32_t size = 4096;
-  std::uint32_t depth = 32;
-  bool sequential = false;
-  std::uint64_t seed = 1;
-};
-
-struct Totals {
-  Histogram latency;
-  std::uint64_t errors = 0;
-  std::uint64_t receives = 0;
-  std::uint64_t sends = 0;
-};
-
 // A connected blocking socket: PATH of a unix socket, or HOST:PORT (numeric).
-UniqueFd connect_to(const std::string& unix_path, const std::string& host_and_port);
+UniqueFd connect_nbd(const std::string& unix_path, const std::string& host_and_port);
 
-class Client {
+class NbdClient final : public LoadClient {
  public:
   // Does the handshake for `export_name`.
-  Client(UniqueFd socket, const std::string& export_name, const Load& load, Totals& totals);
+  NbdClient(UniqueFd socket, const std::string& export_name, const Load& load, Totals& totals);
 
-  // Fills the queue. `now` in nanoseconds.
-  void start(std::uint64_t now);
-  // To be called when the socket is readable, or writable after want_write(). Returns how many requests were answered.
-  std::uint64_t on_ready(std::uint64_t now, bool more);
-  [[nodiscard]] bool want_write() const { return send_from_ < to_send_.size(); }
-  [[nodiscard]] std::uint32_t in_flight() const { return in_flight_; }
-  [[nodiscard]] int fd() const { return socket_.get(); }
+  void start(std::uint64_t now) override;
+  std::uint64_t on_ready(std::uint64_t now, bool more) override;
+  [[nodiscard]] bool want_write() const override { return !to_send_.empty(); }
+  [[nodiscard]] std::uint32_t in_flight() const override { return in_flight_; }
+  [[nodiscard]] int fd() const override { return socket_.get(); }
   [[nodiscard]] std::uint64_t size_bytes() const { return size_bytes_; }
 
  private:
@@ -61,16 +40,12 @@ class Client {
   void handshake(const std::string& export_name);
   void ask(std::uint32_t index, std::uint64_t now);
   std::uint64_t receive(std::uint64_t now, bool more);
-  void flush();
-  std::uint64_t next_offset();
-  bool next_is_read();
 
   UniqueFd socket_;
   Load load_;
   Totals& totals_;
   std::uint64_t size_bytes_ = 0;
-  std::uint64_t random_;
-  std::uint64_t position_ = 0;
+  Pattern pattern_;
   std::vector<Slot> slots_;
   std::uint32_t in_flight_ = 0;
 
@@ -80,8 +55,7 @@ class Client {
   std::uint64_t skip_ = 0;  // of a read's data
 
   std::vector<std::byte> payload_;  // what every write carries
-  std::vector<iovec> to_send_;
-  std::size_t send_from_ = 0;
+  SendQueue to_send_;
 };
 
 }  // namespace mpath::bench

@@ -1,0 +1,34 @@
+// One run of a load generator: all clients on one thread, time or number of requests, and the figures at the end.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "bench/bench_load.hpp"
+
+namespace mpath::bench {
+
+struct RunOptions {
+  Load load;
+  std::uint32_t connections = 1;
+  double seconds = 5;
+  std::uint64_t ios = 0;  // 0: by time
+  int server_pid = -1;    // whose CPU is reported; -1: nobody's
+  bool json = false;
+};
+
+struct Outcome {
+  double seconds = 0;
+  double client_us = 0;
+  std::optional<double> server_us;
+};
+
+// The options that all load generators take.
+void add_options(CLI::App& app, RunOptions& options);
+[[nodiscard]] Outcome run_load(const RunOptions& options, std::vector<std::unique_ptr<LoadClient>>& clients);
+void print_report(const RunOptions& options, const Totals& totals, const Outcome& outcome);
+
+}  // namespace mpath::bench
