@@ -28,7 +28,6 @@ Result<std::unique_ptr<Uring>> Uring::open(boost::asio::io_context& loop, int fd
     made->ring_.ring_fd = -1;
     return failure(-error);
   }
-  if (const int refused = ::io_uring_register_files(&made->ring_, &fd, 1); refused < 0) return failure(-refused);
   UniqueFd wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake) return failure(errno);
   if (const int refused = ::io_uring_register_eventfd(&made->ring_, wake.get()); refused < 0) return failure(-refused);
@@ -36,6 +35,7 @@ Result<std::unique_ptr<Uring>> Uring::open(boost::asio::io_context& loop, int fd
   made->waits_ = waits;
   made->wake_expected_ = true;
   made->expect_wake(waits);
+  made->fd_ = fd;
   made->owner_ = owner;
   made->completed_ = completed;
   return made;
@@ -55,25 +55,23 @@ void Uring::push(StoreIo& io) noexcept {
   const std::span<const iovec> parts = io.cursor.next_parts();
   const std::uint64_t offset = request.offset + io.cursor.done();
   const bool reads = request.op == BlockOp::read;
-  constexpr int file = 0;  // the registered one
   if (parts.size() == 1) {
     const iovec& part = parts.front();
     const auto bytes = static_cast<unsigned>(part.iov_len);
     if (reads) {
-      ::io_uring_prep_read(entry, file, part.iov_base, bytes, offset);
+      ::io_uring_prep_read(entry, fd_, part.iov_base, bytes, offset);
     } else {
-      ::io_uring_prep_write(entry, file, part.iov_base, bytes, offset);
+      ::io_uring_prep_write(entry, fd_, part.iov_base, bytes, offset);
     }
   } else {
     const auto count = static_cast<unsigned>(parts.size());
     if (reads) {
-      ::io_uring_prep_readv(entry, file, parts.data(), count, offset);
+      ::io_uring_prep_readv(entry, fd_, parts.data(), count, offset);
     } else {
-      ::io_uring_prep_writev(entry, file, parts.data(), count, offset);
+      ::io_uring_prep_writev(entry, fd_, parts.data(), count, offset);
     }
   }
   if (request.fua && !reads) entry->rw_flags = RWF_DSYNC;
-  entry->flags |= IOSQE_FIXED_FILE;
   ::io_uring_sqe_set_data(entry, &io);
   ++in_flight_;
   ++queued_;

@@ -52,6 +52,9 @@ class Uring {
   boost::asio::posix::stream_descriptor wake_;  // an eventfd: the ring's own descriptor tells nothing of deferred work
   HandlerMemory wake_memory_;
   bool armed_ = false;
+  // Not registered with the ring: the kernel takes a ring apart in the background, and would hold the file and its lock
+  // for a while after we are gone. A daemon that is started again at once would find its own lock.
+  int fd_ = -1;
   void* owner_ = nullptr;
   Completed completed_ = nullptr;
   unsigned in_flight_ = 0;
