@@ -65,7 +65,9 @@ LoginConnection::LoginConnection(const asio::any_io_executor& executor, UniqueFd
       silent_since_(services.clock.now()) {
   constexpr int on = 1;
   ::setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  descriptor_.assign(socket.release());
+  boost::system::error_code error;
+  descriptor_.assign(socket.get(), error);
+  if (!error) static_cast<void>(socket.release());  // otherwise run() finds nothing to read from
   alarm_ = services_.clock.make_alarm([this] { close("timeout"); });
 }
 

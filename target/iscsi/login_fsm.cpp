@@ -174,8 +174,9 @@ LoginFsm::Checked LoginFsm::find_target(std::span<const KeyValue> pairs) {
   if (target->redirect != Redirect::none) {
     const LoginStatus status = target->redirect == Redirect::permanent ? LoginStatus::target_moved_permanently
                                                                        : LoginStatus::target_moved_temporarily;
-    return Refusal{
-        status, "redirected", {declaration(Key::target_address, iscsi::format_target_address(target->redirect_to))}};
+    iscsi::TargetAddress to = target->redirect_to;
+    to.portal_group.reset();  // a redirection has no tag (RFC 7143, 13.8)
+    return Refusal{status, "redirected", {declaration(Key::target_address, iscsi::format_target_address(to))}};
   }
   if (!target->ready) return Refusal{LoginStatus::service_unavailable, "the target is not ready"};
   portal_group_ = group->tag;

@@ -77,7 +77,7 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(Login, IsRedirectedAsConfigured) {
   auto target = plain_target();
   target->redirect = Redirect::temporary;
-  target->redirect_to = {.host = "2001:db8::7", .port = 3261};
+  target->redirect_to = {.host = "2001:db8::7", .port = 3261, .portal_group = 2};
   Heard heard = Conversation(target).say(last(names));
   EXPECT_EQ(heard.pdu.status, LoginStatus::target_moved_temporarily);
   EXPECT_EQ(heard.keys, "TargetAddress=[2001:db8::7]:3261\n");
@@ -118,6 +118,7 @@ struct HeaderRow {
   const char* name;
   LoginStatus status;
   void (*damage)(std::span<std::byte, iscsi::bhs_bytes>);
+  bool alone = true;  // wrong whatever was before
 };
 class BadHeader : public testing::TestWithParam<HeaderRow> {};
 
@@ -136,6 +137,18 @@ TEST_P(BadHeader, EndsALoginThatHadBegun) {
   EXPECT_EQ(heard.pdu.itt, 77U);
 }
 
+TEST_P(BadHeader, EndsALoginThatHadNotBegun) {
+  const Heard heard = Conversation().say_bytes(damaged(GetParam()));
+  if (GetParam().status == LoginStatus::invalid_during_login) {
+    EXPECT_TRUE(heard.hung_up);
+  } else if (GetParam().alone) {
+    EXPECT_TRUE(heard.refused);
+    EXPECT_EQ(heard.pdu.status, GetParam().status);
+  } else {  // wrong only by what was before
+    EXPECT_EQ(heard.pdu.status, LoginStatus::missing_parameter);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(
     All, BadHeader,
     testing::Values(
@@ -144,9 +157,9 @@ INSTANTIATE_TEST_SUITE_P(
         HeaderRow{"transit_and_continue", LoginStatus::initiator_error, [](auto bhs) { bhs[1] = std::byte{0xc1}; }},
         HeaderRow{"transit_to_the_same", LoginStatus::initiator_error, [](auto bhs) { bhs[1] = std::byte{0x80}; }},
         HeaderRow{"transit_to_reserved", LoginStatus::initiator_error, [](auto bhs) { bhs[1] = std::byte{0x82}; }},
-        HeaderRow{"another_stage", LoginStatus::initiator_error, [](auto bhs) { bhs[1] = std::byte{0x04}; }},
+        HeaderRow{"another_stage", LoginStatus::initiator_error, [](auto bhs) { bhs[1] = std::byte{0x04}; }, false},
         HeaderRow{"another_version", LoginStatus::unsupported_version, [](auto bhs) { bhs[3] = std::byte{1}; }},
-        HeaderRow{"a_wider_version", LoginStatus::initiator_error, [](auto bhs) { bhs[2] = std::byte{1}; }},
+        HeaderRow{"a_wider_version", LoginStatus::initiator_error, [](auto bhs) { bhs[2] = std::byte{1}; }, false},
         HeaderRow{"additional_header", LoginStatus::initiator_error, [](auto bhs) { bhs[4] = std::byte{1}; }},
         HeaderRow{"one_byte_too_long", LoginStatus::initiator_error,
                   [](auto bhs) {
@@ -155,9 +168,9 @@ INSTANTIATE_TEST_SUITE_P(
                   }},
         HeaderRow{"longest", LoginStatus::initiator_error,
                   [](auto bhs) { bhs[5] = bhs[6] = bhs[7] = std::byte{0xff}; }},
-        HeaderRow{"another_isid", LoginStatus::initiator_error, [](auto bhs) { bhs[13] = std::byte{9}; }},
-        HeaderRow{"another_tsih", LoginStatus::initiator_error, [](auto bhs) { bhs[15] = std::byte{9}; }},
-        HeaderRow{"another_cid", LoginStatus::initiator_error, [](auto bhs) { bhs[21] = std::byte{9}; }},
+        HeaderRow{"another_isid", LoginStatus::initiator_error, [](auto bhs) { bhs[13] = std::byte{9}; }, false},
+        HeaderRow{"another_tsih", LoginStatus::initiator_error, [](auto bhs) { bhs[15] = std::byte{9}; }, false},
+        HeaderRow{"another_cid", LoginStatus::initiator_error, [](auto bhs) { bhs[21] = std::byte{9}; }, false},
         HeaderRow{"nop_out", LoginStatus::invalid_during_login, [](auto bhs) { bhs[0] = std::byte{0x40}; }},
         HeaderRow{"scsi_command", LoginStatus::invalid_during_login, [](auto bhs) { bhs[0] = std::byte{0x01}; }},
         HeaderRow{"text_request", LoginStatus::invalid_during_login, [](auto bhs) { bhs[0] = std::byte{0x04}; }},
