@@ -46,7 +46,7 @@ void end(Task& task, BlockStatus status) noexcept {
     core.good(task);
     return;
   }
-  const std::uint64_t lba = task.range.first;
+  const std::uint64_t lba = failed_lba(core, task.range.first, task.range.count);
   finish(core, task, writing ? Outcome::write_error(status, lba) : Outcome::read_error(status, lba));
 }
 

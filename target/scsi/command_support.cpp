@@ -63,6 +63,12 @@ void refuse_parameter(UnitCore& core, Task& task, std::uint16_t byte) {
   core.fail(task, scsi::sense::invalid_field_in_parameters, {.field = byte, .field_in_cdb = false});
 }
 
+std::uint64_t failed_lba(UnitCore& core, std::uint64_t lba, std::uint64_t blocks) {
+  if (core.journal() == nullptr) return lba;
+  const std::uint64_t failed = core.journal()->error_offset() / block_bytes(core);
+  return failed >= lba && failed - lba < blocks ? failed : lba;
+}
+
 std::uint32_t transfer_blocks_max(UnitCore& core) {
   const BlockLimits& limits = core.store().limits();
   std::uint64_t bytes = core.options().transfer_bytes_max;

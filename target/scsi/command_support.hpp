@@ -47,6 +47,9 @@ void refuse_parameter(UnitCore& core, Task& task, std::uint16_t byte);  // inval
 [[nodiscard]] inline std::uint32_t block_bytes(UnitCore& core) {
   return core.store().limits().block_size;
 }
+// Which of these blocks the store could not move, as far as it knows; the first of them otherwise. To be asked when the
+// request that failed comes back.
+[[nodiscard]] std::uint64_t failed_lba(UnitCore& core, std::uint64_t lba, std::uint64_t blocks);
 // MAXIMUM TRANSFER LENGTH.
 [[nodiscard]] std::uint32_t transfer_blocks_max(UnitCore& core);
 [[nodiscard]] bool write_protected(UnitCore& core);

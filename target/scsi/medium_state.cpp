@@ -37,6 +37,7 @@ void MediumState::stop(std::function<void()> stopped) {
 
 void MediumState::nexus_ended(Nexus& nexus) {
   prevent_removal(nexus, false);
+  copies_->forget(nexus);
 }
 
 void MediumState::reset() {

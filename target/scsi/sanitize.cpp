@@ -9,7 +9,10 @@
 namespace mpath::target {
 namespace {
 
-constexpr std::uint64_t save_every_bytes = 64 << 20;
+// How often the state learns how far it is: it is what commands are told, and where a restart goes on.
+constexpr std::uint64_t saves = 64;
+constexpr std::uint64_t save_bytes_min = 1 << 20;
+constexpr std::uint64_t save_bytes_max = 64 << 20;
 constexpr std::uint64_t erase_step_bytes = 64 << 20;
 constexpr auto pause_between_steps = std::chrono::milliseconds(50);
 constexpr std::size_t overwrite_header_bytes = 4;
@@ -143,6 +146,7 @@ Part<BlockStatus> Sanitizer::pass_over() {
   step = std::max<std::uint64_t>(step / bytes * bytes, bytes);
   std::vector<std::byte> memory(erase ? 0 : step);
   std::uint64_t filled_for = ~std::uint64_t{0};  // the pass whose pattern is in `memory`
+  const std::uint64_t save_every = std::clamp(all / saves, save_bytes_min, save_bytes_max);
   TimePoint next_at = core_.clock().now();
   while (now_.done_bytes < all) {
     if (interrupted_) co_return BlockStatus::shutdown;
@@ -164,7 +168,7 @@ Part<BlockStatus> Sanitizer::pass_over() {
     const BlockStatus status = co_await io;
     if (status != BlockStatus::ok) co_return status;
     now_.done_bytes += length;
-    if (now_.done_bytes - saved_bytes_ >= save_every_bytes) {
+    if (now_.done_bytes - saved_bytes_ >= save_every) {
       // Durable before it is said to be done: a restart goes on behind these blocks.
       Part<BlockStatus> saving = save();
       const BlockStatus saved = co_await saving;

@@ -143,6 +143,17 @@ TEST(BlockCommands, SayWhatTheMediumSaid) {
   }
 }
 
+TEST(BlockCommands, NameTheBlockThatFailedWhenTheStoreKnowsIt) {
+  TestUnit unit;
+  ErrorDevice broken(unit.memory, {});
+  unit.device = &broken;
+  unit.atomic.failed_at = 11 * block;
+  const scsi::Read read{.lba = 9, .blocks = 4};
+  EXPECT_EQ(unit.start(read, {}, 4 * block)->detail.information, 11u);
+  unit.atomic.failed_at = 13 * block;  // of an earlier request
+  EXPECT_EQ(unit.start(read, {}, 4 * block)->detail.information, 9u);
+}
+
 TEST(BlockCommands, AbortedInFlightEndWithoutAnswer) {
   TestUnit unit(std::chrono::milliseconds(1));
   const auto read = unit.start(Read{.blocks = 1}, {}, block);

@@ -66,10 +66,13 @@ class TestJournal final : public Store {
     behind_.submit(request);
   }
   void close(std::function<void(error_code)> closed) override { closed({}); }
+  [[nodiscard]] std::uint64_t error_offset() const override { return failed_at; }
+  [[nodiscard]] std::uint64_t system_calls() const override { return 0; }
   [[nodiscard]] StoreEngine engine() const override { return StoreEngine::threads; }
 
   Usage used;
   unsigned atomic_writes = 0;
+  std::uint64_t failed_at = 0;
 
  private:
   BlockDevice& behind_;
