@@ -19,6 +19,8 @@ const char* text(WireErrc code) {
       return "lengths contradict each other or exceed the limits";
     case WireErrc::bad_digest:
       return "digest does not match";
+    case WireErrc::bad_version:
+      return "written by another version";
   }
   return "unknown error";
 }

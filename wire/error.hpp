@@ -14,6 +14,7 @@ enum class WireErrc {
   bad_field,      // a value that the format forbids
   bad_length,     // lengths that contradict each other, or are above our limits
   bad_digest,
+  bad_version,    // of a format that this program writes down
 };
 
 [[nodiscard]] const std::error_category& wire_category();

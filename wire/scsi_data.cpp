@@ -139,17 +139,17 @@ Bytes encode_vpd_serial(std::string_view serial) {
   return std::move(page.bytes);
 }
 
-Result<DeviceId> decode_vpd_device_id(std::span<const std::byte> data) {
-  auto body = vpd_body(data, VpdPage::device_id);
-  if (!body) return std::unexpected(body.error());
+namespace {
+
+DeviceId read_designators(Reader& r) {
   DeviceId id;
-  while (body->remaining() > 0) {
-    const std::uint8_t first = body->u8();
-    const std::uint8_t second = body->u8();
-    body->skip(1);
-    const std::size_t length = body->u8();
-    const auto bytes = body->bytes(length);
-    if (!body->ok()) {
+  while (r.remaining() > 0) {
+    const std::uint8_t first = r.u8();
+    const std::uint8_t second = r.u8();
+    r.skip(1);
+    const std::size_t length = r.u8();
+    const auto bytes = r.bytes(length);
+    if (!r.ok()) {
       id.damaged = true;
       break;
     }
@@ -164,11 +164,13 @@ Result<DeviceId> decode_vpd_device_id(std::span<const std::byte> data) {
   return id;
 }
 
-Bytes encode_vpd_device_id(std::span<const Designator> designators) {
+std::size_t designator_bytes(std::span<const Designator> designators) {
   std::size_t length = 0;
   for (const Designator& designator : designators) length += 4 + designator.bytes.size();
-  Page page = vpd_page(VpdPage::device_id, length);
-  Writer& w = page.body;
+  return length;
+}
+
+void write_designators(Writer& w, std::span<const Designator> designators) {
   for (const Designator& designator : designators) {
     w.u8(static_cast<std::uint8_t>(designator.protocol.value_or(0) << 4 | std::to_underlying(designator.code_set)));
     w.u8(static_cast<std::uint8_t>((designator.protocol ? 0x80 : 0) | std::to_underlying(designator.association) << 4 |
@@ -176,6 +178,106 @@ Bytes encode_vpd_device_id(std::span<const Designator> designators) {
     w.u8(0);
     w.u8(static_cast<std::uint8_t>(designator.bytes.size()));
     w.bytes(designator.bytes);
+  }
+}
+
+}  // namespace
+
+Result<DeviceId> decode_vpd_device_id(std::span<const std::byte> data) {
+  auto body = vpd_body(data, VpdPage::device_id);
+  if (!body) return std::unexpected(body.error());
+  return read_designators(*body);
+}
+
+Bytes encode_vpd_device_id(std::span<const Designator> designators) {
+  Page page = vpd_page(VpdPage::device_id, designator_bytes(designators));
+  write_designators(page.body, designators);
+  return std::move(page.bytes);
+}
+
+Result<ExtendedInquiry> decode_vpd_extended_inquiry(std::span<const std::byte> data) {
+  auto body = vpd_body(data, VpdPage::extended_inquiry);
+  if (!body) return std::unexpected(body.error());
+  body->skip(1);  // microcode and protection: nothing of ours
+  const std::uint8_t attributes = body->u8();
+  const std::uint8_t caches = body->u8();
+  if (!body->ok()) return failure(WireErrc::truncated);
+  return ExtendedInquiry{.head_of_queue = (attributes & 0x04) != 0,
+                         .ordered = (attributes & 0x02) != 0,
+                         .simple = (attributes & 0x01) != 0,
+                         .volatile_cache = (caches & 0x01) != 0,
+                         .non_volatile_cache = (caches & 0x02) != 0,
+                         .progress_in_sense = (attributes & 0x20) != 0};
+}
+
+Bytes encode_vpd_extended_inquiry(const ExtendedInquiry& extended) {
+  Page page = vpd_page(VpdPage::extended_inquiry, block_limits_bytes);
+  page.body.u8(0);
+  page.body.u8(static_cast<std::uint8_t>((extended.progress_in_sense ? 0x20 : 0) | (extended.head_of_queue ? 0x04 : 0) |
+                                         (extended.ordered ? 0x02 : 0) | (extended.simple ? 0x01 : 0)));
+  page.body.u8(
+      static_cast<std::uint8_t>((extended.non_volatile_cache ? 0x02 : 0) | (extended.volatile_cache ? 0x01 : 0)));
+  return std::move(page.bytes);
+}
+
+Result<std::vector<ModePagePolicy>> decode_vpd_mode_page_policy(std::span<const std::byte> data) {
+  auto body = vpd_body(data, VpdPage::mode_page_policy);
+  if (!body) return std::unexpected(body.error());
+  std::vector<ModePagePolicy> policies;
+  while (body->remaining() > 0) {
+    ModePagePolicy policy{.page = static_cast<std::uint8_t>(body->u8() & 0x3f), .subpage = body->u8()};
+    const std::uint8_t flags = body->u8();
+    policy.multiple_ports = (flags & 0x80) != 0;
+    policy.policy = flags & 0x03;
+    body->skip(1);
+    if (!body->ok()) return failure(WireErrc::bad_length);
+    policies.push_back(policy);
+  }
+  return policies;
+}
+
+Bytes encode_vpd_mode_page_policy(std::span<const ModePagePolicy> policies) {
+  Page page = vpd_page(VpdPage::mode_page_policy, 4 * policies.size());
+  for (const ModePagePolicy& policy : policies) {
+    page.body.u8(policy.page & 0x3f);
+    page.body.u8(policy.subpage);
+    page.body.u8(static_cast<std::uint8_t>((policy.multiple_ports ? 0x80 : 0) | (policy.policy & 0x03)));
+    page.body.u8(0);
+  }
+  return std::move(page.bytes);
+}
+
+Result<std::vector<ScsiPort>> decode_vpd_scsi_ports(std::span<const std::byte> data) {
+  auto body = vpd_body(data, VpdPage::scsi_ports);
+  if (!body) return std::unexpected(body.error());
+  std::vector<ScsiPort> ports;
+  while (body->remaining() > 0) {
+    body->skip(2);
+    ScsiPort port{.relative_id = body->u16()};
+    body->skip(2);
+    body->skip(body->u16());  // the initiator port's transport id
+    body->skip(2);
+    Reader designators(body->bytes(body->u16()));
+    if (!body->ok()) return failure(WireErrc::bad_length);
+    port.designators = read_designators(designators).designators;
+    ports.push_back(std::move(port));
+  }
+  return ports;
+}
+
+Bytes encode_vpd_scsi_ports(std::span<const ScsiPort> ports) {
+  std::size_t length = 0;
+  for (const ScsiPort& port : ports) length += 12 + designator_bytes(port.designators);
+  Page page = vpd_page(VpdPage::scsi_ports, length);
+  Writer& w = page.body;
+  for (const ScsiPort& port : ports) {
+    w.skip(2);
+    w.u16(port.relative_id);
+    w.skip(2);
+    w.u16(0);  // no initiator port
+    w.skip(2);
+    w.u16(static_cast<std::uint16_t>(designator_bytes(port.designators)));
+    write_designators(w, port.designators);
   }
   return std::move(page.bytes);
 }
@@ -420,12 +522,9 @@ Result<std::vector<PortGroup>> decode_port_groups(std::span<const std::byte> dat
   return groups;
 }
 
-Bytes encode_port_groups(std::span<const PortGroup> groups) {
-  std::size_t length = 0;
-  for (const PortGroup& group : groups) length += 8 + 4 * group.ports.size();
-  Bytes bytes(4 + length);
-  Writer w(bytes);
-  w.u32(static_cast<std::uint32_t>(length));
+namespace {
+
+void write_port_groups(Writer& w, std::span<const PortGroup> groups) {
   for (const PortGroup& group : groups) {
     w.u8(static_cast<std::uint8_t>((group.preferred ? 0x80 : 0) | std::to_underlying(group.state)));
     w.u8(group.supported);
@@ -438,6 +537,61 @@ Bytes encode_port_groups(std::span<const PortGroup> groups) {
       w.skip(2);
       w.u16(port);
     }
+  }
+}
+
+std::size_t port_group_bytes(std::span<const PortGroup> groups) {
+  std::size_t length = 0;
+  for (const PortGroup& group : groups) length += 8 + 4 * group.ports.size();
+  return length;
+}
+
+}  // namespace
+
+Bytes encode_port_groups(std::span<const PortGroup> groups) {
+  const std::size_t length = port_group_bytes(groups);
+  Bytes bytes(4 + length);
+  Writer w(bytes);
+  w.u32(static_cast<std::uint32_t>(length));
+  write_port_groups(w, groups);
+  return bytes;
+}
+
+Bytes encode_port_groups_extended(std::span<const PortGroup> groups, std::uint8_t transition_seconds) {
+  constexpr std::uint8_t extended_format = 0x10;
+  const std::size_t length = 4 + port_group_bytes(groups);
+  Bytes bytes(4 + length);
+  Writer w(bytes);
+  w.u32(static_cast<std::uint32_t>(length));
+  w.u8(extended_format);
+  w.u8(transition_seconds);
+  w.skip(2);
+  write_port_groups(w, groups);
+  return bytes;
+}
+
+Result<std::vector<PortGroupChange>> decode_port_group_changes(std::span<const std::byte> list) {
+  Reader r(list);
+  r.skip(4);
+  if (!r.ok()) return failure(WireErrc::truncated);
+  std::vector<PortGroupChange> changes;
+  while (r.remaining() > 0) {
+    const std::uint8_t state = r.u8() & 0x0f;
+    r.skip(1);
+    changes.push_back({.id = r.u16(), .state = state});
+    if (!r.ok()) return failure(WireErrc::bad_length);
+  }
+  return changes;
+}
+
+Bytes encode_port_group_changes(std::span<const PortGroupChange> changes) {
+  Bytes bytes(4 + 4 * changes.size());
+  Writer w(bytes);
+  w.skip(4);
+  for (const PortGroupChange& change : changes) {
+    w.u8(change.state & 0x0f);
+    w.skip(1);
+    w.u16(change.id);
   }
   return bytes;
 }

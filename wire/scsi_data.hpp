@@ -82,6 +82,39 @@ struct DeviceId {
 [[nodiscard]] Result<DeviceId> decode_vpd_device_id(std::span<const std::byte> data);
 [[nodiscard]] Bytes encode_vpd_device_id(std::span<const Designator> designators);
 
+// Page 86h, SPC-4 7.8.7: what is special about this unit.
+struct ExtendedInquiry {
+  bool head_of_queue = false;  // task attributes besides SIMPLE
+  bool ordered = false;
+  bool simple = false;
+  bool volatile_cache = false;     // V_SUP
+  bool non_volatile_cache = false;
+  bool progress_in_sense = false;  // UASK_SUP: sense-key specific data is right in what REQUEST SENSE answers
+  friend bool operator==(const ExtendedInquiry&, const ExtendedInquiry&) = default;
+};
+[[nodiscard]] Result<ExtendedInquiry> decode_vpd_extended_inquiry(std::span<const std::byte> data);
+[[nodiscard]] Bytes encode_vpd_extended_inquiry(const ExtendedInquiry& extended);
+
+// Page 87h, SPC-4 7.8.8: which mode pages all nexuses share.
+struct ModePagePolicy {
+  std::uint8_t page = 0;  // 3fh: all that are not named
+  std::uint8_t subpage = 0;
+  bool multiple_ports = false;  // MLUS
+  std::uint8_t policy = 0;      // 0 shared, 1 per target port, 3 per I_T nexus
+  friend bool operator==(const ModePagePolicy&, const ModePagePolicy&) = default;
+};
+[[nodiscard]] Result<std::vector<ModePagePolicy>> decode_vpd_mode_page_policy(std::span<const std::byte> data);
+[[nodiscard]] Bytes encode_vpd_mode_page_policy(std::span<const ModePagePolicy> policies);
+
+// Page 88h, SPC-4 7.8.14: the ports of the target device.
+struct ScsiPort {
+  std::uint16_t relative_id = 0;
+  std::vector<Designator> designators;  // of the target port
+  friend bool operator==(const ScsiPort&, const ScsiPort&) = default;
+};
+[[nodiscard]] Result<std::vector<ScsiPort>> decode_vpd_scsi_ports(std::span<const std::byte> data);
+[[nodiscard]] Bytes encode_vpd_scsi_ports(std::span<const ScsiPort> ports);
+
 // Page B0h, SBC-3 6.6.4. Zero means "no limit given".
 struct BlockLimits {
   bool write_same_nonzero = false;  // WSNZ: WRITE SAME with a count of 0 is refused
@@ -185,6 +218,16 @@ struct PortGroup {
 };
 [[nodiscard]] Result<std::vector<PortGroup>> decode_port_groups(std::span<const std::byte> data, bool extended = false);
 [[nodiscard]] Bytes encode_port_groups(std::span<const PortGroup> groups);
+// With the extended header: `transition_seconds` is how long an implicit transition may take; 0: not said.
+[[nodiscard]] Bytes encode_port_groups_extended(std::span<const PortGroup> groups, std::uint8_t transition_seconds);
+// SET TARGET PORT GROUPS parameter list, SPC-4 6.45. Fails with truncated or bad_length (no whole descriptors).
+struct PortGroupChange {
+  std::uint16_t id = 0;
+  std::uint8_t state = 0;  // as sent: not all values are states
+  friend bool operator==(const PortGroupChange&, const PortGroupChange&) = default;
+};
+[[nodiscard]] Result<std::vector<PortGroupChange>> decode_port_group_changes(std::span<const std::byte> list);
+[[nodiscard]] Bytes encode_port_group_changes(std::span<const PortGroupChange> changes);
 
 // MODE SENSE(6) and (10): the header and the caching page.
 struct ModeData {

@@ -6,9 +6,7 @@
 #include "target/scsi/command_table.hpp"
 #include "target/scsi/commands.hpp"
 #include "target/scsi/gate.hpp"
-#if __has_include("target/scsi/medium_commands.hpp")
 #include "target/scsi/medium_commands.hpp"
-#endif
 
 namespace mpath::target {
 namespace {
@@ -30,7 +28,7 @@ bool wrong_way(const Task& task, Direction direction) {
 
 }  // namespace
 
-void dispatch(UnitCore& unit, Task& task) {
+void dispatch(UnitSeat& unit, Task& task) {
   namespace sense = scsi::sense;
   const std::span<const std::byte> cdb =
       std::span(task.cdb).first(std::min<std::size_t>(task.cdb_length, task.cdb.size()));
@@ -48,15 +46,7 @@ void dispatch(UnitCore& unit, Task& task) {
   task.transfer_bytes = need.bytes;
   const auto command = scsi::parse_cdb(cdb);
   if (!command) return unit.fail(task, sense::invalid_field_in_cdb);
-  std::visit(
-      [&](const auto& parsed) {
-        if constexpr (requires { run(unit, task, parsed); }) {
-          run(unit, task, parsed);
-        } else {
-          unit.fail(task, sense::invalid_opcode);
-        }
-      },
-      *command);
+  std::visit([&](const auto& parsed) { run(unit, task, parsed); }, *command);
 }
 
 }  // namespace mpath::target

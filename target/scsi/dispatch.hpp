@@ -3,10 +3,10 @@
 // Threads: the unit's shard. Inside target/scsi only.
 #pragma once
 
-#include "target/scsi/unit_core.hpp"
+#include "target/scsi/unit_seat.hpp"
 
 namespace mpath::target {
 
-void dispatch(UnitCore& unit, Task& task);
+void dispatch(UnitSeat& unit, Task& task);
 
 }  // namespace mpath::target

@@ -7,7 +7,7 @@
 #include <optional>
 
 #include "target/scsi/command_table.hpp"
-#include "target/scsi/unit_core.hpp"
+#include "target/scsi/unit_seat.hpp"
 
 namespace mpath::target {
 

@@ -12,7 +12,7 @@
 #include "target/scsi/medium_state.hpp"
 #include "target/scsi/state_changes.hpp"
 #include "target/scsi/task_set.hpp"
-#include "target/scsi/unit_core.hpp"
+#include "target/scsi/unit_seat.hpp"
 
 namespace mpath::target {
 namespace sense = scsi::sense;
@@ -23,12 +23,13 @@ struct AbortWait {
   std::function<void()> ended;
 };
 
-struct LogicalUnit::Impl final : UnitCore, BlockDeviceObserver {
+struct LogicalUnit::Impl final : UnitSeat, BlockDeviceObserver {
   Impl(LogicalUnit& outer, Shard& home, LuOptions lu_options, BlockDevice& device, StateLog& state_log, LuState state,
        const Log& parent);
   ~Impl() override;
 
-  // --- UnitCore -----------------------------------------------------------------------------------------------------
+  // --- UnitCore, UnitSeat
+  // -----------------------------------------------------------------------------------------------
   Shard& shard() override { return home_; }
   Clock& clock() override { return home_.clock(); }
   const LuOptions& options() const override { return options_; }
@@ -45,6 +46,7 @@ struct LogicalUnit::Impl final : UnitCore, BlockDeviceObserver {
   const Log& log() const override { return log_; }
   void abort_tasks(std::span<const NexusName> of, const Task& but, std::function<void()> ended) override;
   void attention_for(const NexusName& name, const scsi::Sense& condition) override;
+  std::vector<InitiatorPort> initiators() const override;
   void good(Task& task) override { end(task, scsi::Status::good); }
   void end(Task& task, scsi::Status status) override;
   void fail(Task& task, const scsi::Sense& sense, const SenseDetail& detail) override;
@@ -174,6 +176,12 @@ void LogicalUnit::Impl::attention_for(const NexusName& name, const scsi::Sense& 
   for (Nexus& nexus : nexuses_) {
     if (is_nexus(nexus.name, name)) tell(nexus, condition);
   }
+}
+
+std::vector<InitiatorPort> LogicalUnit::Impl::initiators() const {
+  std::vector<InitiatorPort> ports;
+  for (const Nexus& nexus : nexuses_) ports.push_back(nexus.name.initiator);
+  return ports;
 }
 
 UnitFacts LogicalUnit::Impl::facts() {

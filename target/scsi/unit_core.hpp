@@ -30,14 +30,6 @@ struct SenseDetail {
   bool field_in_cdb = true;
 };
 
-// What of the unit matters to every command besides its state.
-struct UnitFacts {
-  bool read_only = false;  // by configuration or by the medium
-  bool medium_present = true;
-  bool gone = false;                 // the store takes no request any more
-  std::uint64_t sanitize_bytes = 0;  // that a sanitize under way has to write altogether
-};
-
 class MediumState;  // target/scsi/medium_state.hpp
 
 class UnitCore {
@@ -64,13 +56,6 @@ class UnitCore {
   virtual void change(std::function<void(LuState&)> modify, std::function<void(error_code)> done) = 0;
   // A unit attention for every nexus but `except` (may be null).
   virtual void attention(const scsi::Sense& condition, const Nexus* except) = 0;
-
-  [[nodiscard]] virtual UnitFacts facts() = 0;
-  [[nodiscard]] virtual const Log& log() const = 0;
-  // Aborts the tasks of these nexuses (by name); `ended` when none of them touches the medium any more.
-  virtual void abort_tasks(std::span<const NexusName> of, const Task& but, std::function<void()> ended) = 0;
-  // A unit attention for the nexuses of that name.
-  virtual void attention_for(const NexusName& name, const scsi::Sense& condition) = 0;
 
   // Ends: good; with a status; with CHECK CONDITION (fixed or descriptor format by D_SENSE).
   virtual void good(Task& task) = 0;

@@ -69,6 +69,8 @@ class TestJournal final : public Store {
   [[nodiscard]] std::uint64_t error_offset() const override { return failed_at; }
   [[nodiscard]] std::uint64_t system_calls() const override { return 0; }
   [[nodiscard]] StoreEngine engine() const override { return StoreEngine::threads; }
+  [[nodiscard]] std::uint64_t error_offset() const override { return 0; }
+  [[nodiscard]] std::uint64_t system_calls() const override { return 0; }
 
   Usage used;
   unsigned atomic_writes = 0;
@@ -113,10 +115,6 @@ class TestUnit final : public UnitCore {
     attentions.push_back(condition);
     spared = except;
   }
-  UnitFacts facts() override { return {}; }
-  [[nodiscard]] const Log& log() const override { return no_log; }
-  void abort_tasks(std::span<const NexusName>, const Task&, std::function<void()> ended) override { ended(); }
-  void attention_for(const NexusName&, const scsi::Sense& condition) override { attentions.push_back(condition); }
   void good(Task& task) override { end(task, scsi::Status::good); }
   void end(Task& task, scsi::Status status) override {
     Execution& run = run_of(task);
