@@ -44,6 +44,10 @@ std::vector<std::byte> inquiry(const scsi::Inquiry& command) {
       return scsi::encode_vpd_block_limits({});
     case scsi::VpdPage::block_characteristics:
     case scsi::VpdPage::provisioning:
+    case scsi::VpdPage::extended_inquiry:
+    case scsi::VpdPage::mode_page_policy:
+    case scsi::VpdPage::scsi_ports:
+    case scsi::VpdPage::third_party_copy:
       break;
   }
   return {};

@@ -175,6 +175,11 @@ ScsiAnswer ScriptDisk::inquiry(const scsi::Inquiry& command) const {
                                                 .reads_zeroes = config.thin,
                                                 .type = static_cast<std::uint8_t>(config.thin ? 2 : 0)}),
                  command.length);
+    case scsi::VpdPage::extended_inquiry:
+    case scsi::VpdPage::mode_page_policy:
+    case scsi::VpdPage::scsi_ports:
+    case scsi::VpdPage::third_party_copy:
+      break;
   }
   return check_condition(scsi::sense::invalid_field_in_cdb);
 }
