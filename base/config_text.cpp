@@ -79,13 +79,15 @@ struct Token {
 };
 
 // One line of the section grammar as tokens. False when a quote is not closed or a zero byte is met.
-bool tokenize(std::string_view line, std::vector<Token>& tokens, std::string& what) {
+bool tokenize(std::string_view line, ConfigGrammar grammar, std::vector<Token>& tokens, std::string& what) {
+  const bool blocks = grammar == ConfigGrammar::blocks;
+  const char* const ends_word = blocks ? " \t\r\v\f{}\"" : " \t\r\v\f{}\"#!";
   tokens.clear();
   for (std::size_t at = 0; at < line.size();) {
     const char letter = line[at];
     if (is_blank(letter)) {
       ++at;
-    } else if (letter == '#' || letter == '!') {
+    } else if (letter == '#' || (letter == '!' && !blocks)) {
       return true;
     } else if (letter == '{' || letter == '}') {
       tokens.push_back({letter == '{' ? Token::Kind::open : Token::Kind::close, {}});
@@ -104,7 +106,7 @@ bool tokenize(std::string_view line, std::vector<Token>& tokens, std::string& wh
       ++at;
       tokens.push_back({Token::Kind::word, std::move(text)});
     } else {
-      const std::size_t end = std::min(line.find_first_of(" \t\r\v\f{}\"#!", at), line.size());
+      const std::size_t end = std::min(line.find_first_of(ends_word, at), line.size());
       tokens.push_back({Token::Kind::word, std::string(line.substr(at, end - at))});
       at = end;
     }
@@ -115,7 +117,7 @@ bool tokenize(std::string_view line, std::vector<Token>& tokens, std::string& wh
 // Builds the tree from tokens; `open_` is the way down to the section that lines belong to.
 class SectionParser {
  public:
-  explicit SectionParser(const std::string& file) {
+  SectionParser(ConfigGrammar grammar, const std::string& file) : grammar_(grammar) {
     tree_.root.origin = Origin{file, 0};
     open_.push_back(&tree_.root);
   }
@@ -123,7 +125,7 @@ class SectionParser {
   void line(std::string_view text, const Origin& here) {
     if (text.find('\0') != std::string_view::npos) return complain(here, "the line holds a zero byte: this is not a text file");
     std::string what;
-    if (!tokenize(text, tokens_, what)) return complain(here, std::move(what));
+    if (!tokenize(text, grammar_, tokens_, what)) return complain(here, std::move(what));
     for (std::size_t at = 0; at < tokens_.size();) at = statement(at, here);
   }
 
@@ -147,17 +149,22 @@ class SectionParser {
     }
     if (first.kind == Token::Kind::open) {
       complain(here, "a section without a name");
-      begin({}, here);
+      begin({}, {}, here);
       return at + 1;
     }
     if (at + 1 < tokens_.size() && tokens_[at + 1].kind == Token::Kind::open) {
-      begin(first.text, here);
+      begin(first.text, {}, here);
       return at + 2;
+    }
+    if (grammar_ == ConfigGrammar::blocks && at + 2 < tokens_.size() && tokens_[at + 2].kind == Token::Kind::open) {
+      begin(first.text, tokens_[at + 1].text, here);
+      return at + 3;
     }
     if (at + 1 >= tokens_.size() || tokens_[at + 1].kind == Token::Kind::close) {
       complain(here, fmt::format("\"{}\" has no value", first.text));
       return at + 1;
     }
+    if (grammar_ == ConfigGrammar::blocks) return entry_of_words(at, here);
     if (skipped_ == 0) open_.back()->entries.push_back({first.text, tokens_[at + 1].text, here});
     std::size_t end = at + 2;
     while (end < tokens_.size() && tokens_[end].kind == Token::Kind::word) ++end;
@@ -169,7 +176,18 @@ class SectionParser {
     return end;
   }
 
-  void begin(const std::string& name, const Origin& here) {
+  std::size_t entry_of_words(std::size_t at, const Origin& here) {
+    ConfigEntry entry{.key = tokens_[at].text, .value = {}, .origin = here};
+    for (++at; at < tokens_.size() && tokens_[at].kind == Token::Kind::word; ++at) {
+      if (!entry.words.empty()) entry.value += ' ';
+      entry.value += tokens_[at].text;
+      entry.words.push_back(tokens_[at].text);
+    }
+    if (skipped_ == 0) open_.back()->entries.push_back(std::move(entry));
+    return at;
+  }
+
+  void begin(const std::string& name, const std::string& label, const Origin& here) {
     if (skipped_ > 0 || open_.size() > config_depth_max) {
       if (skipped_++ == 0) complain(here, "sections are nested too deep");
       return;
@@ -178,6 +196,7 @@ class SectionParser {
     ConfigSection& parent = *open_.back();
     parent.sections.push_back({});
     parent.sections.back().name = name;
+    parent.sections.back().label = label;
     parent.sections.back().origin = here;
     open_.push_back(&parent.sections.back());
   }
@@ -194,14 +213,15 @@ class SectionParser {
 
   void complain(const Origin& here, std::string what) { tree_.problems.push_back({Severity::error, here, std::move(what)}); }
 
+  ConfigGrammar grammar_;
   ConfigTree tree_;
   std::vector<ConfigSection*> open_;
   unsigned skipped_ = 0;  // open sections below the deepest that is kept
   std::vector<Token> tokens_;
 };
 
-ConfigTree parse_sections(std::string_view text, const std::string& file) {
-  SectionParser parser(file);
+ConfigTree parse_sections(ConfigGrammar grammar, std::string_view text, const std::string& file) {
+  SectionParser parser(grammar, file);
   Lines lines(text, file);
   for (std::string_view line; lines.next(line);) parser.line(line, lines.here());
   return parser.finish();
@@ -242,7 +262,8 @@ void ConfigSection::append(ConfigSection&& later) {
 ConfigTree parse_config(ConfigGrammar grammar, std::string_view text, const std::string& file) {
   switch (grammar) {
     case ConfigGrammar::flat: return parse_flat(text, file);
-    case ConfigGrammar::sections: return parse_sections(text, file);
+    case ConfigGrammar::sections:
+    case ConfigGrammar::blocks: return parse_sections(grammar, text, file);
   }
   return {};
 }

@@ -3,6 +3,8 @@
 // Flat (iscsid.conf, initiatorname.iscsi): `key = value`, the value to the end of the line; a line that begins with # is a comment.
 // Sections (multipath.conf): `name { ... }` nested, `keyword value` lines, "quoted values" in which "" stands for a quote;
 // # or ! outside quotes begin a comment.
+// Blocks (mptarget.conf): the same with a label, `name LABEL { ... }`, and with values of several words: `keyword word
+// word`. Only a # at the beginning of a word begins a comment.
 //
 // A parser never stops at an error: it says what is wrong with file and line, and goes on with the next line.
 #pragma once
@@ -36,8 +38,9 @@ using ConfigProblems = std::vector<ConfigProblem>;
 
 struct ConfigEntry {
   std::string key;
-  std::string value;
+  std::string value;  // in the blocks grammar the words, with a blank between them
   Origin origin;
+  std::vector<std::string> words = {};  // of the value, in the blocks grammar
 };
 
 struct ConfigSection {
@@ -45,6 +48,7 @@ struct ConfigSection {
   Origin origin;
   std::vector<ConfigEntry> entries;     // in the order of the file
   std::vector<ConfigSection> sections;  // in the order of the file; names may repeat
+  std::string label = {};               // in the blocks grammar; empty: none
 
   // All sections at `path` ("devices.device"), in order; "" is this one.
   [[nodiscard]] std::vector<const ConfigSection*> at(std::string_view path) const;
@@ -57,7 +61,7 @@ struct ConfigTree {
   ConfigProblems problems;
 };
 
-enum class ConfigGrammar : std::uint8_t { flat, sections };
+enum class ConfigGrammar : std::uint8_t { flat, sections, blocks };
 
 inline constexpr std::size_t config_bytes_max = std::size_t{4} << 20;
 inline constexpr unsigned config_depth_max = 16;

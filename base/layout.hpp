@@ -18,6 +18,15 @@ struct Layout {
   [[nodiscard]] std::filesystem::path database() const { return state() / "mpathd.sqlite"; }
   [[nodiscard]] std::filesystem::path control_socket() const { return run() / "mpathd.sock"; }
   [[nodiscard]] std::filesystem::path nbd_sockets() const { return run() / "nbd"; }
+
+  // Of the target.
+  [[nodiscard]] std::filesystem::path target_etc() const { return root / "etc/mptarget"; }
+  [[nodiscard]] std::filesystem::path target_state() const { return root / "var/lib/mptarget"; }
+  [[nodiscard]] std::filesystem::path target_run() const { return root / "run/mptarget"; }
+  [[nodiscard]] std::filesystem::path target_conf() const { return target_etc() / "mptarget.conf"; }
+  [[nodiscard]] std::filesystem::path target_conf_d() const { return target_etc() / "conf.d"; }
+  [[nodiscard]] std::filesystem::path target_units() const { return target_state() / "lu"; }
+  [[nodiscard]] std::filesystem::path target_socket() const { return target_run() / "mptarget.sock"; }
 };
 
 // `option` (the value of --root, may be empty) before MPATHD_ROOT before "/".

@@ -15,6 +15,9 @@
 
 namespace mpath::target {
 
+// `fingerprint` of an object: everything that was written about it, so that equal ones need no work when the files are
+// read again.
+
 struct LuConfig {
   std::string name;
   StoreOptions store;
@@ -22,6 +25,7 @@ struct LuConfig {
   std::string drill;  // filters of base/filter_device.hpp; "" none
   Origin origin;
   bool managed = false;  // made by mptargetctl, may be changed by it
+  std::string fingerprint;
 };
 
 struct PortalGroupConfig {
@@ -32,6 +36,7 @@ struct PortalGroupConfig {
   std::uint16_t relative_id = 1;
   Origin origin;
   bool managed = false;
+  std::string fingerprint;
 };
 
 struct TargetConfig {
@@ -50,13 +55,21 @@ struct TargetConfig {
   iscsi::TargetAddress redirect_to;
   Origin origin;
   bool managed = false;
+  std::string fingerprint;
+};
+
+struct AccountConfig {
+  Account account;
+  Origin origin;
+  bool managed = false;
 };
 
 struct TargetdConfig {
   unsigned shards = 0;  // 0: the cores, at most 4
   LoginLimits login;
   Authentication discovery;
-  std::vector<PortalGroupConfig> portal_groups;  // none: group 1 on all addresses, port 3260
+  std::vector<AccountConfig> accounts;
+  std::vector<PortalGroupConfig> portal_groups;  // never none: group 1 on all IPv4 addresses when none was named
   std::vector<LuConfig> units;
   std::vector<TargetConfig> targets;
 };
