@@ -10,6 +10,7 @@
 #include <map>
 #include <set>
 
+#include "base/drill_device.hpp"
 #include "target/config/secrets.hpp"
 #include "target/config/settings_table.hpp"
 
@@ -21,7 +22,6 @@ using Severity = ConfigProblem::Severity;
 constexpr std::size_t unit_name_max = 64;
 constexpr std::uint64_t lun_max = 16383;
 constexpr std::size_t portals_of_group_max = 64;
-// RTPG: optimized, non-optimized, standby and unavailable can be set; transitioning is seen.
 constexpr std::string_view labelled[] = {"account", "portal_group", "lu", "target"};
 
 bool is_any(const std::string& address) { return address == "0.0.0.0" || address == "::"; }
@@ -335,6 +335,8 @@ class Builder {
                                          : StoreEngine::automatic;
     build_unit_options(values, unit);
     unit.drill = values.text("drill");
+    if (const auto wrong = unit.drill.empty() ? std::nullopt : check_drills(unit.drill))
+      complain(values.origin("drill"), *wrong);
     unit.fingerprint = fingerprint(values);
     result_.config.units.push_back(std::move(unit));
   }

@@ -1,0 +1,269 @@
+#include "target/units.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/event.hpp"
+#include "base/offload.hpp"
+#include "base/run_on.hpp"
+#include "target/config/unit_state.hpp"
+#include "target/drilled_store.hpp"
+
+namespace mpath::target {
+namespace {
+
+using boost::asio::awaitable;
+
+// Everything that lives and dies together, the unit first.
+struct Bundle {
+  std::unique_ptr<StateLog> state_log;
+  std::unique_ptr<DrilledStore> store;
+  std::unique_ptr<LogicalUnit> unit;
+};
+
+const char* engine_name(StoreEngine engine) {
+  switch (engine) {
+    case StoreEngine::automatic: return "automatic";
+    case StoreEngine::io_uring: return "io_uring";
+    case StoreEngine::threads: return "threads";
+  }
+  return "";
+}
+
+}  // namespace
+
+struct Units::Impl {
+  struct Entry {
+    LuConfig config;
+    Uuid uuid{};
+    Shard* shard = nullptr;
+    std::shared_ptr<Bundle> bundle;  // null: offline
+    std::string trouble;
+  };
+  struct Opened {
+    Uuid uuid{};
+    LuState state;
+    std::unique_ptr<Store> store;
+  };
+  // Runs what answers with an error code on the unit's shard, and waits for the answer here.
+  using Work = std::function<void(Bundle&, std::function<void(error_code)>)>;
+
+  boost::asio::io_context& control;
+  std::vector<Shard*> shards;
+  boost::asio::thread_pool& pool;
+  DirectoryOf directory;
+  Log log;
+  std::map<std::string, Entry> entries;
+  std::size_t next_shard = 0;
+
+  [[nodiscard]] std::expected<Opened, std::string> open_blocking(const LuConfig& config, Shard& shard, const Log& about) {
+    const auto place = directory(config.name);
+    Opened opened;
+    if (config.unit.uuid != Uuid{}) {
+      if (auto kept = keep_unit_uuid(place, config.unit.uuid); !kept) return std::unexpected(kept.error());
+      opened.uuid = config.unit.uuid;
+    } else {
+      auto uuid = load_unit_uuid(place);
+      if (!uuid) return std::unexpected(uuid.error());
+      opened.uuid = *uuid;
+    }
+    auto state = load_unit_state(place);
+    if (!state) return std::unexpected(state.error());
+    opened.state = std::move(*state);
+    auto store = Store::open(shard, config.store, about);
+    if (!store) return std::unexpected(store.error());
+    opened.store = std::move(*store);
+    return opened;
+  }
+
+  awaitable<error_code> ask(std::shared_ptr<Bundle> bundle, Shard& shard, Work work) {
+    Event answered(control.get_executor());
+    error_code result;
+    auto there = [this, &answered, &result, &work, bundle] {
+      auto answer = [this, &answered, &result](error_code error) {
+        boost::asio::post(control, [&answered, &result, error] {
+          result = error;
+          answered.set();
+        });
+      };
+      work(*bundle, answer);
+    };
+    co_await run_on(shard, there);
+    co_await answered.wait_uncancelled();
+    co_return result;
+  }
+
+  awaitable<std::string> command(std::string name, std::string verb, Work work) {
+    const auto place = entries.find(name);
+    if (place == entries.end()) co_return fmt::format("there is no lu {}", name);
+    if (place->second.bundle == nullptr) co_return fmt::format("lu {} is offline: {}", name, place->second.trouble);
+    const std::shared_ptr<Bundle> bundle = place->second.bundle;
+    const error_code error = co_await ask(bundle, *place->second.shard, work);
+    if (!error) {
+      log.notice("lu {}: {}", name, verb);
+      co_return std::string();
+    }
+    co_return fmt::format("lu {}: {}: {}", name, verb, error.message());
+  }
+};
+
+Units::Units(boost::asio::io_context& control, std::vector<Shard*> shards, boost::asio::thread_pool& pool,
+             DirectoryOf directory, const Log& log)
+    : impl_(std::make_unique<Impl>(Impl{control, std::move(shards), pool, std::move(directory), log, {}, 0})) {}
+
+Units::~Units() = default;
+
+awaitable<void> Units::open(LuConfig config, UnitPorts ports) {
+  Impl::Entry entry{.config = config};
+  entry.shard = impl_->shards[impl_->next_shard++ % impl_->shards.size()];
+  const Log about = impl_->log.about("lu " + config.name);
+  auto blocking = [this, &config, &entry, &about] { return impl_->open_blocking(config, *entry.shard, about); };
+  auto opened = co_await offload(impl_->pool, blocking);
+  if (!opened) {
+    entry.trouble = opened.error();
+    about.error("offline reason={}", quoted(entry.trouble));
+    impl_->entries.insert_or_assign(config.name, std::move(entry));
+    co_return;
+  }
+  entry.uuid = opened->uuid;
+  LuOptions options = config.unit;
+  options.uuid = opened->uuid;
+  options.port_groups = std::move(ports.groups);
+  options.ports = std::move(ports.ports);
+  auto make = [this, &config, &entry, &opened, &options, &about] {
+    auto bundle = std::make_shared<Bundle>();
+    bundle->state_log =
+        std::make_unique<FileStateLog>(*entry.shard, impl_->pool, impl_->directory(config.name), about);
+    bundle->store = std::make_unique<DrilledStore>(std::move(opened->store), entry.shard->clock(), about);
+    // check_drills() has passed it when the configuration was read.
+    if (!config.drill.empty()) static_cast<void>(bundle->store->drill().set(config.drill));
+    bundle->unit = std::make_unique<LogicalUnit>(*entry.shard, std::move(options), *bundle->store, *bundle->state_log,
+                                                 std::move(opened->state), about);
+    return bundle;
+  };
+  entry.bundle = co_await run_on(*entry.shard, make);
+  about.notice("online uuid={} shard={}", format_uuid(entry.uuid), entry.shard->index());
+  impl_->entries.insert_or_assign(config.name, std::move(entry));
+}
+
+awaitable<void> Units::close(std::string name) {
+  auto place = impl_->entries.extract(name);
+  if (place.empty() || place.mapped().bundle == nullptr) co_return;
+  const Impl::Entry& entry = place.mapped();
+  auto end_unit = [](Bundle& bundle, std::function<void(error_code)> answer) {
+    bundle.unit->close([answer] { answer({}); });
+  };
+  const Impl::Work ending = end_unit;
+  static_cast<void>(co_await impl_->ask(entry.bundle, *entry.shard, ending));
+  auto end_store = [](Bundle& bundle, std::function<void(error_code)> answer) { bundle.store->close(answer); };
+  const Impl::Work closing = end_store;
+  const error_code error = co_await impl_->ask(entry.bundle, *entry.shard, closing);
+  if (error) {
+    impl_->log.error("lu {}: the medium could not be synchronised: {}", name, error.message());
+  } else {
+    impl_->log.notice("lu {}: closed", name);
+  }
+}
+
+awaitable<void> Units::close_all() {
+  while (!impl_->entries.empty()) co_await close(impl_->entries.begin()->first);
+}
+
+std::shared_ptr<LogicalUnit> Units::find(const std::string& name) const {
+  const auto place = impl_->entries.find(name);
+  if (place == impl_->entries.end() || place->second.bundle == nullptr) return nullptr;
+  return {place->second.bundle, place->second.bundle->unit.get()};
+}
+
+bool Units::known(const std::string& name) const { return impl_->entries.contains(name); }
+
+bool Units::offline(const std::string& name) const {
+  const auto place = impl_->entries.find(name);
+  return place != impl_->entries.end() && place->second.bundle == nullptr;
+}
+
+awaitable<std::vector<UnitReport>> Units::report() const {
+  // Entries may change while a shard is asked: a copy is gone through.
+  std::vector<Impl::Entry> all;
+  for (const auto& [name, entry] : impl_->entries) all.push_back(entry);
+  std::vector<UnitReport> reports;
+  for (const Impl::Entry& entry : all) {
+    UnitReport report{.config = entry.config, .uuid = entry.uuid, .shard = entry.shard->index(),
+                      .trouble = entry.trouble};
+    if (entry.bundle != nullptr) {
+      auto look = [&entry, &report] {
+        const Bundle& bundle = *entry.bundle;
+        report.status = bundle.unit->status();
+        const Store::Usage usage = bundle.store->usage();
+        report.allocated_bytes = usage.allocated_bytes;
+        report.available_bytes = usage.available_bytes;
+        report.engine = engine_name(bundle.store->engine());
+        report.drill = bundle.store->drill().specs();
+        report.drill_report = bundle.store->drill().report();
+      };
+      co_await run_on(*entry.shard, look);
+    }
+    reports.push_back(std::move(report));
+  }
+  co_return reports;
+}
+
+awaitable<std::string> Units::grow(std::string name, std::uint64_t size_bytes) {
+  auto work = [size_bytes](Bundle& bundle, std::function<void(error_code)> answer) {
+    bundle.store->grow(size_bytes, answer);
+  };
+  const Impl::Work growing = work;
+  co_return co_await impl_->command(std::move(name), "grown", growing);
+}
+
+awaitable<std::string> Units::set_drill(std::string name, std::string specs) {
+  std::optional<std::string> wrong;
+  auto work = [&specs, &wrong](Bundle& bundle, std::function<void(error_code)> answer) {
+    wrong = bundle.store->drill().set(specs);
+    answer(wrong ? std::make_error_code(std::errc::invalid_argument) : error_code{});
+  };
+  const Impl::Work setting = work;
+  std::string trouble = co_await impl_->command(std::move(name), specs.empty() ? "drills taken out" : "drilled", setting);
+  co_return wrong ? *wrong : trouble;
+}
+
+awaitable<std::string> Units::set_ports(std::string name, UnitPorts ports) {
+  auto work = [&ports](Bundle& bundle, std::function<void(error_code)> answer) {
+    bundle.unit->set_ports(ports.groups, ports.ports);
+    answer({});
+  };
+  const Impl::Work setting = work;
+  co_return co_await impl_->command(std::move(name), "its ports changed", setting);
+}
+
+awaitable<std::string> Units::set_access_state(std::string name, std::uint16_t group, scsi::AccessState state) {
+  auto work = [group, state](Bundle& bundle, std::function<void(error_code)> answer) {
+    bundle.unit->set_access_state(group, state, answer);
+  };
+  const Impl::Work setting = work;
+  const std::string verb = fmt::format("group {} is {}", group, scsi::name(state));
+  co_return co_await impl_->command(std::move(name), verb, setting);
+}
+
+awaitable<std::string> Units::set_medium(std::string name, bool present) {
+  auto work = [present](Bundle& bundle, std::function<void(error_code)> answer) {
+    bundle.unit->set_medium(present);
+    answer({});
+  };
+  const Impl::Work setting = work;
+  co_return co_await impl_->command(std::move(name), present ? "medium inserted" : "medium ejected", setting);
+}
+
+awaitable<std::string> Units::clear_reservations(std::string name) {
+  auto work = [](Bundle& bundle, std::function<void(error_code)> answer) { bundle.unit->clear_reservations(answer); };
+  const Impl::Work clearing = work;
+  co_return co_await impl_->command(std::move(name), "reservations cleared", clearing);
+}
+
+void Units::update_config(const LuConfig& config) {
+  const auto place = impl_->entries.find(config.name);
+  if (place != impl_->entries.end()) place->second.config = config;
+}
+
+}  // namespace mpath::target
