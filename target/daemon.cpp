@@ -72,7 +72,7 @@ struct TargetDaemon::Impl {
     if (options.fixed) {
       files = *options.fixed;
     } else {
-      auto read = read_config_files(options.layout);
+      auto read = read_config_files(options.layout, options.config_file);
       if (!read) return std::unexpected(failed(read.error()));
       files = std::move(*read);
     }
@@ -352,12 +352,12 @@ awaitable<Outcome<Lines>> TargetDaemon::edit(std::filesystem::path file, std::op
     co_return std::unexpected(failed("this mptargetd serves the files of its command line; it has no configuration"));
   const auto turn = co_await impl_->turn();
   auto work = [this, &file, &text]() -> std::expected<ParsedConfig, Refusal> {
-    auto files = read_config_files(impl_->options.layout);
+    auto files = read_config_files(impl_->options.layout, impl_->options.config_file);
     if (!files) return std::unexpected(failed(files.error()));
     std::erase_if(*files, [&file](const ConfigFile& each) { return each.name == file.string(); });
     if (text) files->push_back({.name = file.string(), .text = *text, .managed = true});
-    std::ranges::stable_sort(*files, {}, [this](const ConfigFile& each) {
-      return std::pair(each.name != impl_->options.layout.target_conf().string(), each.name);
+    std::ranges::stable_sort(*files, {}, [](const ConfigFile& each) {
+      return std::pair(each.managed, each.name);
     });
     auto next = Impl::checked(*files);
     if (!next) return next;
@@ -374,6 +374,15 @@ awaitable<Outcome<Lines>> TargetDaemon::edit(std::filesystem::path file, std::op
   }
   if (outcome && !impl_->troubles.empty()) co_return std::unexpected(Refusal{Refusal::Kind::failed, impl_->troubles});
   co_return outcome;
+}
+
+Outcome<Lines> TargetDaemon::check() const {
+  const auto parsed = impl_->read_blocking();
+  if (!parsed) return std::unexpected(parsed.error());
+  Lines lines;
+  for (const ConfigProblem& problem : parsed->problems) lines.push_back("warning: " + problem.text());
+  std::ranges::move(make_plan(TargetdConfig{}, parsed->config).lines(), std::back_inserter(lines));
+  return lines;
 }
 
 const ParsedConfig& TargetDaemon::parsed() const { return impl_->parsed; }

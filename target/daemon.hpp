@@ -32,7 +32,8 @@ struct TargetDaemonOptions {
   Layout layout;
   // Instead of the files of the layout: a configuration that never changes.
   std::optional<std::vector<ConfigFile>> fixed;
-  unsigned shards = 0;         // 0: what the configuration says
+  std::filesystem::path config_file;  // instead of mptarget.conf; conf.d is read all the same
+  unsigned shards = 0;                // 0: what the configuration says
   bool control_socket = true;
   std::function<std::filesystem::path(const std::string& unit)> unit_directory;  // none: of the layout
   std::chrono::milliseconds logout_grace{800};
@@ -58,6 +59,8 @@ class TargetDaemon {
   [[nodiscard]] boost::asio::awaitable<error_code> start();
   // In order and bounded.
   [[nodiscard]] boost::asio::awaitable<void> stop();
+  // Reads and checks, and answers with the plan from nothing; changes nothing. Blocks.
+  [[nodiscard]] Outcome<std::vector<std::string>> check() const;
   // Called when "shutdown" was commanded.
   std::function<void()> on_shutdown;
 

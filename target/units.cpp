@@ -122,7 +122,7 @@ awaitable<void> Units::open(LuConfig config, UnitPorts ports) {
   auto opened = co_await offload(impl_->pool, blocking);
   if (!opened) {
     entry.trouble = opened.error();
-    about.error("offline reason={}", quoted(entry.trouble));
+    about.error("offline reason={}", mpath::quoted(entry.trouble));
     impl_->entries.insert_or_assign(config.name, std::move(entry));
     co_return;
   }

@@ -22,10 +22,12 @@ std::expected<ConfigFile, std::string> read_one(const std::filesystem::path& pat
 
 }  // namespace
 
-std::expected<std::vector<ConfigFile>, std::string> read_config_files(const Layout& layout) {
+std::expected<std::vector<ConfigFile>, std::string> read_config_files(const Layout& layout,
+                                                                     const std::filesystem::path& instead) {
   std::vector<std::filesystem::path> paths;
   std::error_code error;
-  if (std::filesystem::exists(layout.target_conf(), error)) paths.push_back(layout.target_conf());
+  if (!instead.empty()) paths.push_back(instead);
+  else if (std::filesystem::exists(layout.target_conf(), error)) paths.push_back(layout.target_conf());
   std::vector<std::filesystem::path> pieces;
   for (std::filesystem::directory_iterator entry(layout.target_conf_d(), error), end; !error && entry != end;
        entry.increment(error)) {

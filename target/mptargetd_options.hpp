@@ -1,0 +1,32 @@
+// The command line of mptargetd, and the configuration that --lu stands for.
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <string>
+#include <vector>
+
+#include "target/daemon.hpp"
+
+namespace mpath::target {
+
+struct MptargetdArguments {
+  std::string root;
+  std::string config;          // instead of etc/mptarget/mptarget.conf and conf.d
+  std::vector<std::string> units;  // --lu: files, ram:SIZE, null:SIZE
+  std::string size;            // --size: files are made, or grown, to it
+  std::string address = "127.0.0.1";
+  std::uint16_t port = 3260;
+  std::string target;          // --target: its name
+  unsigned shards = 0;
+  std::string level = "notice";
+  bool check_config = false;
+};
+
+// One line what is wrong with the arguments.
+[[nodiscard]] std::expected<TargetDaemonOptions, std::string> make_daemon_options(const MptargetdArguments& arguments);
+
+// The target that --lu makes: its name was given, or comes from that of the file.
+[[nodiscard]] std::string target_name_of(const MptargetdArguments& arguments);
+
+}  // namespace mpath::target
