@@ -74,7 +74,7 @@ ConfigTree parse_flat(std::string_view text, const std::string& file) {
 }
 
 struct Token {
-  enum class Kind : std::uint8_t { word, open, close } kind = Kind::word;
+  enum class Kind : std::uint8_t { word, open, close, end } kind = Kind::word;
   std::string text;
 };
 
@@ -92,6 +92,9 @@ bool tokenize(std::string_view line, ConfigGrammar grammar, std::vector<Token>& 
     } else if (letter == '{' || letter == '}') {
       tokens.push_back({letter == '{' ? Token::Kind::open : Token::Kind::close, {}});
       ++at;
+    } else if (letter == ';' && blocks) {
+      tokens.push_back({Token::Kind::end, {}});
+      ++at;
     } else if (letter == '"') {
       std::string text;
       for (++at;; ++at) {
@@ -106,7 +109,8 @@ bool tokenize(std::string_view line, ConfigGrammar grammar, std::vector<Token>& 
       ++at;
       tokens.push_back({Token::Kind::word, std::move(text)});
     } else {
-      const std::size_t end = std::min(line.find_first_of(ends_word, at), line.size());
+      std::size_t end = std::min(line.find_first_of(ends_word, at), line.size());
+      if (blocks && line[end - 1] == ';') --end;
       tokens.push_back({Token::Kind::word, std::string(line.substr(at, end - at))});
       at = end;
     }
@@ -147,6 +151,7 @@ class SectionParser {
       close(here);
       return at + 1;
     }
+    if (first.kind == Token::Kind::end) return at + 1;
     if (first.kind == Token::Kind::open) {
       complain(here, "a section without a name");
       begin({}, {}, here);
@@ -160,7 +165,7 @@ class SectionParser {
       begin(first.text, tokens_[at + 1].text, here);
       return at + 3;
     }
-    if (at + 1 >= tokens_.size() || tokens_[at + 1].kind == Token::Kind::close) {
+    if (at + 1 >= tokens_.size() || tokens_[at + 1].kind != Token::Kind::word) {
       complain(here, fmt::format("\"{}\" has no value", first.text));
       return at + 1;
     }
@@ -288,7 +293,7 @@ Result<ConfigTree> read_config(ConfigGrammar grammar, const std::filesystem::pat
 }
 
 std::string config_quoted(std::string_view value) {
-  if (!value.empty() && value.find_first_of(" \t\r\v\f{}\"#!") == std::string_view::npos) return std::string(value);
+  if (!value.empty() && value.find_first_of(" \t\r\v\f{}\"#!;") == std::string_view::npos) return std::string(value);
   std::string text = "\"";
   for (const char letter : value) {
     if (letter == '"') text.push_back('"');

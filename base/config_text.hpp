@@ -4,7 +4,7 @@
 // Sections (multipath.conf): `name { ... }` nested, `keyword value` lines, "quoted values" in which "" stands for a quote;
 // # or ! outside quotes begin a comment.
 // Blocks (mptarget.conf): the same with a label, `name LABEL { ... }`, and with values of several words: `keyword word
-// word`. Only a # at the beginning of a word begins a comment.
+// word`. Only a # at the beginning of a word begins a comment; a ; at the end of a word ends the line before its end.
 //
 // A parser never stops at an error: it says what is wrong with file and line, and goes on with the next line.
 #pragma once

@@ -55,6 +55,20 @@ TEST(FlatConfig, NamesEveryBadLineAndReadsTheOthers) {
   EXPECT_EQ(shape(tree.root), "{good=1@2 last=2@6}");
 }
 
+TEST(BlockConfig, ReadsLabelsAndValuesOfSeveralWords) {
+  const auto tree = parse_config(ConfigGrammar::blocks,
+                                 "lu disk {\n  path /a#b  # why\n  lun 0 \"a disk\"; alias x;y;\n}\nempty \"\" { a b }\n", "c");
+  EXPECT_THAT(tree.problems, IsEmpty());
+  EXPECT_EQ(shape(tree.root), "{lu{path=/a#b@2 lun=0 a disk@3 alias=x;y@3} empty{a=b@5}}");
+  EXPECT_EQ(tree.root.sections[0].label, "disk");
+  EXPECT_THAT(tree.root.sections[0].entries[1].words, ElementsAre("0", "a disk"));
+}
+
+TEST(BlockConfig, NamesKeysWithoutAValue) {
+  const auto tree = parse_config(ConfigGrammar::blocks, "a { b; c }\n", "c");
+  EXPECT_THAT(texts(tree.problems), ElementsAre("c:1: \"b\" has no value", "c:1: \"c\" has no value"));
+}
+
 TEST(SectionConfig, ReadsNestedSections) {
   const auto tree = sections(R"(# comment
 ! also a comment
