@@ -9,9 +9,9 @@ fail() { echo "FAIL  $*"; wrong=1; }
 
 DESTDIR=$work cmake --install "$build" > "$work/install.log" 2>&1 || { cat "$work/install.log"; exit 1; }
 prefix=$work$(sed -n 's/^CMAKE_INSTALL_PREFIX:PATH=//p' "$build/CMakeCache.txt")
-for file in sbin/{mpathd,mpathadm,mpathctl} lib/systemd/system/mpathd.{service,socket} \
-  share/man/man8/{mpathd,mpathadm,mpathctl}.8 share/man/man5/{iscsid,multipath}.conf.5 \
-  share/doc/mpathd/examples/{iscsid,multipath}.conf; do
+for file in sbin/{mpathd,mpathadm,mpathctl,mptargetd,mptargetctl} lib/systemd/system/{mpathd.{service,socket},mptargetd.service} \
+  share/man/man8/{mpathd,mpathadm,mpathctl,mptargetd,mptargetctl}.8 share/man/man5/{iscsid,multipath,mptarget}.conf.5 \
+  share/doc/mpathd/examples/{iscsid,multipath,mptarget}.conf; do
   [ -e "$prefix/$file" ] && echo "ok    $file" || fail "$file is not installed"
 done
 
@@ -24,18 +24,27 @@ settings() {
   kill "$pid"; wait "$pid"
 }
 mkdir -p "$work"/{plain,sample}/etc/mpathd
-cp "$prefix"/share/doc/mpathd/examples/*.conf "$work/sample/etc/mpathd/"
+cp "$prefix"/share/doc/mpathd/examples/{iscsid,multipath}.conf "$work/sample/etc/mpathd/"
 settings "$work/plain" > "$work/plain.config"
 settings "$work/sample" > "$work/sample.config"
 if grep -E 'warning|error' "$work/sample.log"; then fail "the samples are complained about"; else echo "ok    the samples are accepted"; fi
 if [ -s "$work/plain.config" ] && diff "$work/plain.config" "$work/sample.config"; then echo "ok    the samples show the defaults"; else fail "the samples change something"; fi
 
+# The same of the target's.
+"$prefix/sbin/mptargetd" --root "$work/plain" --check-config > "$work/target.plain" 2>&1 || fail "mptargetd refuses an empty configuration"
+if "$prefix/sbin/mptargetd" --root "$work/plain" --config "$prefix/share/doc/mpathd/examples/mptarget.conf" --check-config \
+  > "$work/target.sample" 2>&1 && diff "$work/target.plain" "$work/target.sample"; then
+  echo "ok    the target's sample shows the defaults"
+else
+  fail "the target's sample is refused, or changes something"
+fi
+
 if command -v systemd-analyze > /dev/null; then
   mkdir -p "$work/units"
-  cp "$prefix"/lib/systemd/system/mpathd.* "$work/units/"
-  sed -i "s,^ExecStart=[^ ]*,ExecStart=$prefix/sbin/mpathd," "$work/units/mpathd.service"
+  cp "$prefix"/lib/systemd/system/mp* "$work/units/"
+  for unit in mpathd mptargetd; do sed -i "s,^ExecStart=[^ ]*,ExecStart=$prefix/sbin/$unit," "$work/units/$unit.service"; done
   sed -i '/^Documentation=/d' "$work/units"/*   # the pages are not installed here
-  if systemd-analyze verify "$work/units/mpathd.service" "$work/units/mpathd.socket" > "$work/verify.log" 2>&1 && [ ! -s "$work/verify.log" ]; then
+  if systemd-analyze verify "$work"/units/{mpathd.service,mpathd.socket,mptargetd.service} > "$work/verify.log" 2>&1 && [ ! -s "$work/verify.log" ]; then
     echo "ok    systemd accepts the units"
   else
     cat "$work/verify.log"; fail "systemd-analyze complains"
