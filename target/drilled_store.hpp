@@ -30,6 +30,8 @@ class DrilledStore final : public Store {
   [[nodiscard]] Usage usage() const override { return store_->usage(); }
   [[nodiscard]] std::uint32_t atomic_bytes_max() const override { return store_->atomic_bytes_max(); }
   void submit_atomic(BlockRequest& request) noexcept override { store_->submit_atomic(request); }
+  [[nodiscard]] std::uint64_t error_offset() const override { return store_->error_offset(); }
+  [[nodiscard]] std::uint64_t system_calls() const override { return store_->system_calls(); }
   void close(std::function<void(error_code)> closed) override { store_->close(std::move(closed)); }
   [[nodiscard]] StoreEngine engine() const override { return store_->engine(); }
 

@@ -3,12 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <mutex>
 
+#include "base/check.hpp"
 #include "base/event.hpp"
 #include "base/offload.hpp"
 #include "base/run_on.hpp"
 #include "target/config/unit_state.hpp"
 #include "target/drilled_store.hpp"
+#include "target/scsi/copy_peers.hpp"
 
 namespace mpath::target {
 namespace {
@@ -20,6 +24,40 @@ struct Bundle {
   std::unique_ptr<StateLog> state_log;
   std::unique_ptr<DrilledStore> store;
   std::unique_ptr<LogicalUnit> unit;
+};
+
+// Units by their NAA name, for copies between them. A lock is enough: copies are rare, and hold it for a look.
+class Peers final : public CopyPeers {
+ public:
+  void add(const Uuid& uuid, std::shared_ptr<LogicalUnit> unit) {
+    const std::lock_guard lock(mutex_);
+    units_[naa6(uuid)] = std::move(unit);
+  }
+  void remove(const Uuid& uuid) {
+    const std::lock_guard lock(mutex_);
+    units_.erase(naa6(uuid));
+  }
+  [[nodiscard]] LogicalUnit* hold(const scsi::Designator& name) override {
+    const std::lock_guard lock(mutex_);
+    const auto place = std::ranges::find_if(units_, [&name](const auto& unit) { return std::ranges::equal(unit.first, name.bytes); });
+    if (place == units_.end()) return nullptr;
+    held_.push_back(place->second);
+    return place->second.get();
+  }
+  void give_back(LogicalUnit& unit) override {
+    std::shared_ptr<LogicalUnit> gone;  // ends outside of the lock
+    const std::lock_guard lock(mutex_);
+    const auto place = std::ranges::find(held_, &unit, &std::shared_ptr<LogicalUnit>::get);
+    CHECK(place != held_.end());
+    gone = std::move(*place);
+    held_.erase(place);
+  }
+
+ private:
+  std::mutex mutex_;
+  // Shared, under the mutex.
+  std::map<std::array<std::byte, 16>, std::shared_ptr<LogicalUnit>> units_;
+  std::vector<std::shared_ptr<LogicalUnit>> held_;
 };
 
 const char* engine_name(StoreEngine engine) {
@@ -56,6 +94,7 @@ struct Units::Impl {
   Log log;
   std::map<std::string, Entry> entries;
   std::size_t next_shard = 0;
+  std::unique_ptr<Peers> peers = std::make_unique<Peers>();
 
   [[nodiscard]] std::expected<Opened, std::string> open_blocking(const LuConfig& config, Shard& shard, const Log& about) {
     const auto place = directory(config.name);
@@ -131,6 +170,7 @@ awaitable<void> Units::open(LuConfig config, UnitPorts ports) {
   options.uuid = opened->uuid;
   options.port_groups = std::move(ports.groups);
   options.ports = std::move(ports.ports);
+  options.copy_peers = impl_->peers.get();
   auto make = [this, &config, &entry, &opened, &options, &about] {
     auto bundle = std::make_shared<Bundle>();
     bundle->state_log =
@@ -144,6 +184,7 @@ awaitable<void> Units::open(LuConfig config, UnitPorts ports) {
   };
   entry.bundle = co_await run_on(*entry.shard, make);
   about.notice("online uuid={} shard={}", format_uuid(entry.uuid), entry.shard->index());
+  impl_->peers->add(entry.uuid, {entry.bundle, entry.bundle->unit.get()});
   impl_->entries.insert_or_assign(config.name, std::move(entry));
 }
 
@@ -151,6 +192,7 @@ awaitable<void> Units::close(std::string name) {
   auto place = impl_->entries.extract(name);
   if (place.empty() || place.mapped().bundle == nullptr) co_return;
   const Impl::Entry& entry = place.mapped();
+  impl_->peers->remove(entry.uuid);
   auto end_unit = [](Bundle& bundle, std::function<void(error_code)> answer) {
     bundle.unit->close([answer] { answer({}); });
   };
