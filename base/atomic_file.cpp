@@ -12,7 +12,9 @@
 namespace mpath {
 namespace {
 
-error_code errno_code() { return {errno, std::generic_category()}; }
+error_code errno_code() {
+  return {errno, std::generic_category()};
+}
 
 error_code sync_directory(const std::filesystem::path& directory) {
   const UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -34,7 +36,7 @@ error_code write_scratch(const std::filesystem::path& scratch, const std::filesy
                          mode_t mode) {
   const UniqueFd fd(::open(scratch.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fd) return errno_code();
-  struct stat before {};
+  struct stat before{};
   const bool existed = ::stat(file.c_str(), &before) == 0;
   if (::fchmod(fd.get(), existed ? before.st_mode & 07777 : mode) != 0) return errno_code();
   // Whoever may not give files away keeps his own name on it.

@@ -34,7 +34,9 @@ Refusal refused(const ConfigProblems& problems) {
   return refusal;
 }
 
-Refusal failed(std::string line) { return {Refusal::Kind::failed, {std::move(line)}}; }
+Refusal failed(std::string line) {
+  return {Refusal::Kind::failed, {std::move(line)}};
+}
 
 }  // namespace
 
@@ -93,7 +95,8 @@ struct TargetDaemon::Impl {
     std::vector<Shard*> all;
     for (auto& shard : shards) all.push_back(shard.get());
     Units::DirectoryOf directory = options.unit_directory;
-    if (!directory) directory = [layout = options.layout](const std::string& unit) { return layout.target_units() / unit; };
+    if (!directory)
+      directory = [layout = options.layout](const std::string& unit) { return layout.target_units() / unit; };
     units = std::make_unique<Units>(control, all, pool, std::move(directory), log);
     sessions = std::make_unique<Sessions>(control, all, log);
     portals = std::make_unique<Portals>(control.get_executor(), clock, *sessions, config.login, log);
@@ -124,7 +127,10 @@ struct TargetDaemon::Impl {
       if (auto unit = units->find(name)) made.luns.push_back({scsi::Lun{lun}, std::move(unit)});
     }
     for (const PortalGroupConfig* group : groups_of(parsed.config, target)) {
-      PortalGroupView shown{.tag = group->tag, .portals = {}, .peer = group->peer, .alua_group = group->alua_group,
+      PortalGroupView shown{.tag = group->tag,
+                            .portals = {},
+                            .peer = group->peer,
+                            .alua_group = group->alua_group,
                             .relative_id = group->relative_id};
       for (const Portal& portal : group->portals) {
         const Portal real = group->peer ? portal : real_portal(portal);
@@ -161,9 +167,8 @@ struct TargetDaemon::Impl {
   }
 
   [[nodiscard]] static bool holds_any(const TargetConfig& target, const std::vector<std::string>& names) {
-    return std::ranges::any_of(target.luns, [&names](const auto& lun) {
-      return std::ranges::find(names, lun.second) != names.end();
-    });
+    return std::ranges::any_of(
+        target.luns, [&names](const auto& lun) { return std::ranges::find(names, lun.second) != names.end(); });
   }
 
   // The difference, done. Nothing was changed when it is refused.
@@ -215,15 +220,15 @@ struct TargetDaemon::Impl {
     for (const TargetConfig& target : parsed.config.targets) {
       const auto before = view->find(target.name);
       if (before == nullptr) continue;
-      const bool stays = keep(target) && std::ranges::none_of(target.luns, [&](const auto& lun) { return leaving(lun.second); });
+      const bool stays =
+          keep(target) && std::ranges::none_of(target.luns, [&](const auto& lun) { return leaving(lun.second); });
       if (stays) {
         less->targets.push_back(before);
         continue;
       }
       TargetView smaller = *before;
-      std::erase_if(smaller.luns, [&gone](const LunEntry& entry) {
-        return std::ranges::find(gone, entry.unit) != gone.end();
-      });
+      std::erase_if(smaller.luns,
+                    [&gone](const LunEntry& entry) { return std::ranges::find(gone, entry.unit) != gone.end(); });
       less->targets.push_back(std::make_shared<const TargetView>(std::move(smaller)));
     }
     gone.clear();
@@ -356,9 +361,7 @@ awaitable<Outcome<Lines>> TargetDaemon::edit(std::filesystem::path file, std::op
     if (!files) return std::unexpected(failed(files.error()));
     std::erase_if(*files, [&file](const ConfigFile& each) { return each.name == file.string(); });
     if (text) files->push_back({.name = file.string(), .text = *text, .managed = true});
-    std::ranges::stable_sort(*files, {}, [](const ConfigFile& each) {
-      return std::pair(each.managed, each.name);
-    });
+    std::ranges::stable_sort(*files, {}, [](const ConfigFile& each) { return std::pair(each.managed, each.name); });
     auto next = Impl::checked(*files);
     if (!next) return next;
     const error_code error = text ? replace_file(file, *text) : remove_file(file);
@@ -385,11 +388,23 @@ Outcome<Lines> TargetDaemon::check() const {
   return lines;
 }
 
-const ParsedConfig& TargetDaemon::parsed() const { return impl_->parsed; }
-const TargetdConfig& TargetDaemon::config() const { return impl_->parsed.config; }
-const Layout& TargetDaemon::layout() const { return impl_->options.layout; }
-Units& TargetDaemon::units() { return *impl_->units; }
-Sessions& TargetDaemon::sessions() { return *impl_->sessions; }
-std::vector<Portal> TargetDaemon::listening() const { return impl_->portals->listening(); }
+const ParsedConfig& TargetDaemon::parsed() const {
+  return impl_->parsed;
+}
+const TargetdConfig& TargetDaemon::config() const {
+  return impl_->parsed.config;
+}
+const Layout& TargetDaemon::layout() const {
+  return impl_->options.layout;
+}
+Units& TargetDaemon::units() {
+  return *impl_->units;
+}
+Sessions& TargetDaemon::sessions() {
+  return *impl_->sessions;
+}
+std::vector<Portal> TargetDaemon::listening() const {
+  return impl_->portals->listening();
+}
 
 }  // namespace mpath::target

@@ -3,7 +3,8 @@
 //
 // Threads:   all members on the control thread.
 // Ownership: owns the shards and everything on them. Destroy after stop() has ended.
-// Order:     start: shards, units, targets, portals, control socket. stop: no new logins or requests, sessions logged out,
+// Order:     start: shards, units, targets, portals, control socket. stop: no new logins or requests, sessions logged
+// out,
 //            units, stores, shards.
 // Reload:    everything is read and checked first; then only what differs is touched, one reload at a time.
 #pragma once
@@ -68,7 +69,7 @@ class TargetDaemon {
   [[nodiscard]] boost::asio::awaitable<Outcome<std::vector<std::string>>> reload();
   // Writes one managed object (no text: removes its file), if the whole would then be valid, and applies it.
   [[nodiscard]] boost::asio::awaitable<Outcome<std::vector<std::string>>> edit(std::filesystem::path file,
-                                                                              std::optional<std::string> text);
+                                                                               std::optional<std::string> text);
 
   [[nodiscard]] const ParsedConfig& parsed() const;
   [[nodiscard]] const TargetdConfig& config() const;

@@ -26,7 +26,8 @@ Outcome<ConfigSection> read_section(const ConfigObject& object) {
   const auto tree = read_config(ConfigGrammar::blocks, object.origin.file);
   if (!tree) return refuse(Refusal::Kind::failed, fmt::format("{}: {}", object.origin.file, tree.error().message()));
   if (tree->root.sections.size() != 1)
-    return refuse(Refusal::Kind::busy, fmt::format("{} holds more than one object now: change it by hand", object.origin.file));
+    return refuse(Refusal::Kind::busy,
+                  fmt::format("{} holds more than one object now: change it by hand", object.origin.file));
   return tree->root.sections.front();
 }
 
@@ -65,7 +66,8 @@ Outcome<Edit> plan_edit(const Layout& layout, const ParsedConfig& now, const Edi
     return object.kind == request.kind && object.label == request.label;
   });
   const bool there = place != now.objects.end();
-  const bool makes = request.op == EditRequest::Op::create || (request.op == EditRequest::Op::add && request.create_missing);
+  const bool makes =
+      request.op == EditRequest::Op::create || (request.op == EditRequest::Op::add && request.create_missing);
   if (!there && !makes) return refuse(Refusal::Kind::not_found, fmt::format("there is no {}", called(request)));
   if (there && request.op == EditRequest::Op::create)
     return refuse(Refusal::Kind::busy, fmt::format("{} is there already: {}", called(request), place->origin.text()));
@@ -82,7 +84,8 @@ Outcome<Edit> plan_edit(const Layout& layout, const ParsedConfig& now, const Edi
   }
   const auto done = request.op == EditRequest::Op::drop ? drop(section, request) : add(section, request);
   if (!done) return std::unexpected(done.error());
-  const auto file = there ? std::filesystem::path(place->origin.file) : managed_file(layout, request.kind, request.label);
+  const auto file =
+      there ? std::filesystem::path(place->origin.file) : managed_file(layout, request.kind, request.label);
   return Edit{file, managed_text(section)};
 }
 

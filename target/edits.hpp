@@ -23,8 +23,8 @@ struct EditRequest {
   Op op = Op::create;
   std::string kind;
   std::string label;
-  bool create_missing = false;        // add: makes the object when it is not there
-  std::vector<ConfigEntry> entries;   // key and words
+  bool create_missing = false;       // add: makes the object when it is not there
+  std::vector<ConfigEntry> entries;  // key and words
 };
 
 struct Edit {

@@ -26,7 +26,9 @@ struct Failure {
   std::string text;
 };
 
-void print(std::FILE* stream, std::string_view text) { std::fwrite(text.data(), 1, text.size(), stream); }
+void print(std::FILE* stream, std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stream);
+}
 
 class Control {
  public:
@@ -42,7 +44,8 @@ class Control {
     if (!reply) {
       const auto error = reply.error();
       if (error == std::errc::no_such_file_or_directory || error == std::errc::connection_refused)
-        throw Failure{ExitCode::daemon_unreachable, fmt::format("cannot reach mptargetd at {}: {} (is it running?)", socket.string(), error.message())};
+        throw Failure{ExitCode::daemon_unreachable, fmt::format("cannot reach mptargetd at {}: {} (is it running?)",
+                                                                socket.string(), error.message())};
       if (error == std::errc::permission_denied)
         throw Failure{ExitCode::access_denied, fmt::format("{}: {}", socket.string(), error.message())};
       if (error == std::errc::timed_out) throw Failure{ExitCode::daemon_timeout, "mptargetd did not answer in time"};
@@ -80,7 +83,9 @@ json object(const std::string& kind, const std::string& label, json entries = js
   return {{"kind", kind}, {"label", label}, {"entries", std::move(entries)}};
 }
 
-std::string text_of_config(const json& answer) { return answer.at("text").get<std::string>(); }
+std::string text_of_config(const json& answer) {
+  return answer.at("text").get<std::string>();
+}
 
 void add_show(CLI::App& app, const Control& control) {
   CLI::App* show = app.add_subcommand("show", "Show what there is")->require_subcommand(1);
@@ -134,7 +139,8 @@ void add_create(CLI::App& app, const Control& control, Words& words) {
     if (!words.path.empty()) entries.push_back(json::array({"path", std::filesystem::absolute(words.path).string()}));
     if (!words.type.empty()) entries.push_back(json::array({"type", words.type}));
     if (!words.size.empty()) entries.push_back(json::array({"size", words.size}));
-    if (!words.size.empty() && (words.type.empty() || words.type == "file")) entries.push_back(json::array({"create", "yes"}));
+    if (!words.size.empty() && (words.type.empty() || words.type == "file"))
+      entries.push_back(json::array({"create", "yes"}));
     if (!words.thin) entries.push_back(json::array({"thin", "no"}));
     for (json& each : entries_of(words.settings)) entries.push_back(std::move(each));
     control.change("object.create", object("lu", words.name, std::move(entries)));
@@ -179,7 +185,8 @@ void add_create(CLI::App& app, const Control& control, Words& words) {
 
 void add_remove(CLI::App& app, const Control& control, Words& words) {
   CLI::App* remove = app.add_subcommand("remove", "Take an object away; data is never deleted")->require_subcommand(1);
-  for (const auto& [kind, label] : {std::pair("target", "IQN"), std::pair("lu", "NAME"), std::pair("account", "USER")}) {
+  for (const auto& [kind, label] :
+       {std::pair("target", "IQN"), std::pair("lu", "NAME"), std::pair("account", "USER")}) {
     CLI::App* word = remove->add_subcommand(kind, fmt::format("a{} {}", *kind == 'a' ? "n" : "", kind));
     word->add_option(label, words.name, "its name")->required();
     word->callback([&, kind = kind] { control.change("object.remove", object(kind, words.name)); });
@@ -253,7 +260,8 @@ void add_units(CLI::App& app, const Control& control, Words& words) {
   alua->add_option("NAME", words.name, "the unit")->required();
   alua->add_option("GROUP", words.number, "the target port group")->required();
   alua->add_option("STATE", words.second, "the state")->required();
-  alua->callback([&] { control.change("lu.alua", {{"lu", words.name}, {"group", words.number}, {"state", words.second}}); });
+  alua->callback(
+      [&] { control.change("lu.alua", {{"lu", words.name}, {"group", words.number}, {"state", words.second}}); });
   CLI::App* clear = app.add_subcommand("clear", "Take something away from initiators")->require_subcommand(1);
   CLI::App* reservations = clear->add_subcommand("reservations", "all registrations and reservations of a unit");
   reservations->add_option("NAME", words.name, "the unit")->required();
@@ -279,7 +287,9 @@ void add_daemon(CLI::App& app, const Control& control, Words& words) {
     if (control.as_json) return print(stdout, answer.dump(2) + "\n");
     for (const json& line : answer.at("plan")) print(stdout, line.get<std::string>() + "\n");
   });
-  app.add_subcommand("shutdown", "Log initiators out and stop")->callback([&] { control.change("shutdown", json::object()); });
+  app.add_subcommand("shutdown", "Log initiators out and stop")->callback([&] {
+    control.change("shutdown", json::object());
+  });
 }
 
 void add_import(CLI::App& app, Words& words) {

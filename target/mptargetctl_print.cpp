@@ -30,18 +30,29 @@ std::string columns(const std::vector<Row>& rows) {
   return text;
 }
 
-std::string text_of(const json& object, const char* key) { return object.value(key, std::string()); }
-const char* yes_no(const json& object, const char* key) { return object.value(key, false) ? "Yes" : "No"; }
-std::string number(const json& object, const char* key) { return std::to_string(object.value(key, std::uint64_t{0})); }
+std::string text_of(const json& object, const char* key) {
+  return object.value(key, std::string());
+}
+const char* yes_no(const json& object, const char* key) {
+  return object.value(key, false) ? "Yes" : "No";
+}
+std::string number(const json& object, const char* key) {
+  return std::to_string(object.value(key, std::uint64_t{0}));
+}
 
-std::string or_dash(std::string text) { return text.empty() ? "-" : text; }
+std::string or_dash(std::string text) {
+  return text.empty() ? "-" : text;
+}
 
 // Without its port.
-std::string host(const std::string& remote) { return remote.substr(0, remote.rfind(':')); }
+std::string host(const std::string& remote) {
+  return remote.substr(0, remote.rfind(':'));
+}
 
 std::string nexus_text(const json& nexus) {
-  std::string text = fmt::format("        I_T nexus: {}\n            Initiator: {} alias: {}\n", number(nexus, "sid"),
-                                 text_of(nexus, "initiator"), text_of(nexus, "alias").empty() ? "none" : text_of(nexus, "alias"));
+  std::string text =
+      fmt::format("        I_T nexus: {}\n            Initiator: {} alias: {}\n", number(nexus, "sid"),
+                  text_of(nexus, "initiator"), text_of(nexus, "alias").empty() ? "none" : text_of(nexus, "alias"));
   for (const json& connection : nexus.at("connections"))
     text += fmt::format("            Connection: {}\n                IP Address: {}\n", number(connection, "cid"),
                         host(text_of(connection, "remote")));
@@ -74,15 +85,17 @@ std::string lun_text(const json& lun) {
 std::string targets_text(const json& answer) {
   std::string text;
   for (const json& target : answer.at("targets")) {
-    text += fmt::format("Target {}: {}\n    System information:\n        Driver: {}\n        State: {}\n",
-                        number(target, "id"), text_of(target, "name"), text_of(target, "driver"), text_of(target, "state"));
+    text +=
+        fmt::format("Target {}: {}\n    System information:\n        Driver: {}\n        State: {}\n",
+                    number(target, "id"), text_of(target, "name"), text_of(target, "driver"), text_of(target, "state"));
     text += "    I_T nexus information:\n";
     for (const json& nexus : target.at("nexuses")) text += nexus_text(nexus);
     text += "    LUN information:\n";
     for (const json& lun : target.at("luns")) text += lun_text(lun);
     text += "    Account information:\n";
     for (const json& account : target.at("accounts"))
-      text += fmt::format("        {}{}\n", text_of(account, "user"), account.value("outgoing", false) ? " (outgoing)" : "");
+      text += fmt::format("        {}{}\n", text_of(account, "user"),
+                          account.value("outgoing", false) ? " (outgoing)" : "");
     text += "    ACL information:\n";
     for (const json& entry : target.at("acl")) text += fmt::format("        {}\n", entry.get<std::string>());
     if (target.at("acl").empty()) text += "        ALL\n";
@@ -94,11 +107,12 @@ std::string sessions_text(const json& answer) {
   std::vector<Row> rows{{"SID", "TARGET", "INITIATOR", "FROM", "TPGT", "SHARD", "COMMANDS", "READ", "WRITTEN"}};
   for (const json& session : answer.at("sessions")) {
     std::string from;
-    for (const json& connection : session.at("connections")) from += (from.empty() ? "" : ",") + text_of(connection, "remote");
-    rows.push_back({number(session, "sid"), text_of(session, "type") == "discovery" ? "(discovery)" : text_of(session, "target"),
-                    text_of(session, "initiator"), or_dash(from), number(session, "portal_group"),
-                    number(session, "shard"), number(session, "commands"), number(session, "data_in_bytes"),
-                    number(session, "data_out_bytes")});
+    for (const json& connection : session.at("connections"))
+      from += (from.empty() ? "" : ",") + text_of(connection, "remote");
+    rows.push_back(
+        {number(session, "sid"), text_of(session, "type") == "discovery" ? "(discovery)" : text_of(session, "target"),
+         text_of(session, "initiator"), or_dash(from), number(session, "portal_group"), number(session, "shard"),
+         number(session, "commands"), number(session, "data_in_bytes"), number(session, "data_out_bytes")});
   }
   return rows.size() == 1 ? "" : columns(rows);
 }
@@ -116,7 +130,8 @@ std::string reservations_text(const json& answer) {
       text += fmt::format("  reserved {} {}{}\n", text_of(held, "key"), text_of(held, "type"),
                           held.contains("holder") ? " by " + text_of(held.at("holder"), "initiator") : "");
     }
-    if (unit.contains("reserved_by")) text += fmt::format("  RESERVE by {}\n", text_of(unit.at("reserved_by"), "initiator"));
+    if (unit.contains("reserved_by"))
+      text += fmt::format("  RESERVE by {}\n", text_of(unit.at("reserved_by"), "initiator"));
   }
   return text;
 }
@@ -127,8 +142,9 @@ std::string units_text(const json& answer) {
     std::string note = text_of(unit, "trouble");
     if (!text_of(unit, "drill").empty()) note += (note.empty() ? "drill " : "; drill ") + text_of(unit, "drill");
     rows.push_back({text_of(unit, "name"), unit.value("online", false) ? "online" : "offline",
-                    format_size(unit.value("size", std::uint64_t{0})), format_size(unit.value("allocated", std::uint64_t{0})),
-                    text_of(unit, "store"), or_dash(text_of(unit, "path")), number(unit, "shard"), number(unit, "reads"),
+                    format_size(unit.value("size", std::uint64_t{0})),
+                    format_size(unit.value("allocated", std::uint64_t{0})), text_of(unit, "store"),
+                    or_dash(text_of(unit, "path")), number(unit, "shard"), number(unit, "reads"),
                     number(unit, "writes"), number(unit, "errors"), note});
   }
   return rows.size() == 1 ? "" : columns(rows);
@@ -139,8 +155,8 @@ std::string portals_text(const json& answer) {
   for (const json& group : answer.at("portal_groups")) {
     std::string portals;
     for (const json& portal : group.at("portals")) portals += (portals.empty() ? "" : ",") + portal.get<std::string>();
-    rows.push_back({number(group, "tag"), portals, number(group, "alua_group"), group.value("peer", false) ? "peer" : "here",
-                    text_of(group, "origin")});
+    rows.push_back({number(group, "tag"), portals, number(group, "alua_group"),
+                    group.value("peer", false) ? "peer" : "here", text_of(group, "origin")});
   }
   std::string listening;
   for (const json& portal : answer.at("listening")) listening += " " + portal.get<std::string>();
@@ -149,7 +165,8 @@ std::string portals_text(const json& answer) {
 
 std::string accounts_text(const json& answer) {
   std::vector<Row> rows{{"USER", "FROM"}};
-  for (const json& account : answer.at("accounts")) rows.push_back({text_of(account, "user"), text_of(account, "origin")});
+  for (const json& account : answer.at("accounts"))
+    rows.push_back({text_of(account, "user"), text_of(account, "origin")});
   return rows.size() == 1 ? "" : columns(rows);
 }
 

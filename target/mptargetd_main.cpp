@@ -29,7 +29,11 @@ std::uint64_t monotonic_usec() {
 class Runner {
  public:
   Runner(boost::asio::io_context& control, TargetDaemon& daemon, const MptargetdArguments& arguments, const Log& log)
-      : control_(control), daemon_(daemon), arguments_(arguments), log_(log), signals_(control, SIGTERM, SIGINT, SIGHUP) {}
+      : control_(control),
+        daemon_(daemon),
+        arguments_(arguments),
+        log_(log),
+        signals_(control, SIGTERM, SIGINT, SIGHUP) {}
 
   int run() {
     daemon_.on_shutdown = [this] { boost::asio::post(control_, [this] { begin_stop("shutdown was commanded"); }); };
@@ -166,7 +170,8 @@ int main(int argc, char** argv) {
   mpath::target::MptargetdArguments arguments;
   bool foreground = false;
   app.add_option("--lu", arguments.units,
-                 "Serve FILE and nothing else, without any configuration; ram:SIZE and null:SIZE need no file. Repeatable: LUN 0, 1 ...")
+                 "Serve FILE and nothing else, without any configuration; ram:SIZE and null:SIZE need no file. "
+                 "Repeatable: LUN 0, 1 ...")
       ->type_name("FILE");
   app.add_option("--size", arguments.size, "With --lu: make the file, or grow it, to SIZE (1G)")->type_name("SIZE");
   app.add_option("--address", arguments.address, "With --lu: listen there (127.0.0.1)")->type_name("ADDRESS");

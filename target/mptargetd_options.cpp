@@ -25,7 +25,9 @@ std::string plain(std::string_view text) {
 }
 
 // "ram:1G" and "null:1G".
-bool without_medium(const std::string& unit) { return unit.starts_with("ram:") || unit.starts_with("null:"); }
+bool without_medium(const std::string& unit) {
+  return unit.starts_with("ram:") || unit.starts_with("null:");
+}
 
 std::expected<std::string, std::string> unit_section(const std::string& name, const std::string& unit,
                                                      const std::string& size) {
@@ -39,8 +41,8 @@ std::expected<std::string, std::string> unit_section(const std::string& name, co
   const bool device = fs::is_block_file(path, error);
   if (!device && size.empty() && !fs::exists(path, error))
     return std::unexpected(fmt::format("{}: there is no such file; --size makes it", unit));
-  std::string text = fmt::format("lu {} {{\n  path {}\n  type {}\n", name, config_quoted(path.string()),
-                                 device ? "block" : "file");
+  std::string text =
+      fmt::format("lu {} {{\n  path {}\n  type {}\n", name, config_quoted(path.string()), device ? "block" : "file");
   if (!device && !size.empty()) text += fmt::format("  create yes\n  size {}\n", config_quoted(size));
   return text + "}\n";
 }
@@ -93,8 +95,7 @@ std::expected<TargetDaemonOptions, std::string> make_daemon_options(const Mptarg
     }
     return options_of_units(arguments, std::move(options));
   }
-  if (!arguments.size.empty() || !arguments.target.empty())
-    return std::unexpected("--size and --target go with --lu");
+  if (!arguments.size.empty() || !arguments.target.empty()) return std::unexpected("--size and --target go with --lu");
   options.config_file = arguments.config;
   return options;
 }

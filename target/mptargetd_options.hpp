@@ -12,12 +12,12 @@ namespace mpath::target {
 
 struct MptargetdArguments {
   std::string root;
-  std::string config;          // instead of etc/mptarget/mptarget.conf and conf.d
+  std::string config;              // instead of etc/mptarget/mptarget.conf and conf.d
   std::vector<std::string> units;  // --lu: files, ram:SIZE, null:SIZE
-  std::string size;            // --size: files are made, or grown, to it
+  std::string size;                // --size: files are made, or grown, to it
   std::string address = "127.0.0.1";
   std::uint16_t port = 3260;
-  std::string target;          // --target: its name
+  std::string target;  // --target: its name
   unsigned shards = 0;
   std::string level = "notice";
   bool check_config = false;

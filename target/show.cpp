@@ -27,22 +27,32 @@ std::string isid_text(const Isid& isid) {
 
 const char* kind_name(StoreKind kind) {
   switch (kind) {
-    case StoreKind::file: return "file";
-    case StoreKind::block: return "block";
-    case StoreKind::ram: return "ram";
-    case StoreKind::null: return "null";
+    case StoreKind::file:
+      return "file";
+    case StoreKind::block:
+      return "block";
+    case StoreKind::ram:
+      return "ram";
+    case StoreKind::null:
+      return "null";
   }
   return "";
 }
 
 const char* type_name(ReservationType type) {
   switch (type) {
-    case ReservationType::write_exclusive: return "Write Exclusive";
-    case ReservationType::exclusive_access: return "Exclusive Access";
-    case ReservationType::write_exclusive_registrants_only: return "Write Exclusive, registrants only";
-    case ReservationType::exclusive_access_registrants_only: return "Exclusive Access, registrants only";
-    case ReservationType::write_exclusive_all_registrants: return "Write Exclusive, all registrants";
-    case ReservationType::exclusive_access_all_registrants: return "Exclusive Access, all registrants";
+    case ReservationType::write_exclusive:
+      return "Write Exclusive";
+    case ReservationType::exclusive_access:
+      return "Exclusive Access";
+    case ReservationType::write_exclusive_registrants_only:
+      return "Write Exclusive, registrants only";
+    case ReservationType::exclusive_access_registrants_only:
+      return "Exclusive Access, registrants only";
+    case ReservationType::write_exclusive_all_registrants:
+      return "Write Exclusive, all registrants";
+    case ReservationType::exclusive_access_all_registrants:
+      return "Exclusive Access, all registrants";
   }
   return "unknown";
 }
@@ -147,30 +157,27 @@ json targets_json(const TargetdConfig& config, std::span<const UnitReport> units
                   std::span<const SessionStatus> sessions) {
   json all = json::array();
   for (const TargetConfig& target : config.targets) {
-    json shown{{"id", all.size() + 1},
-               {"name", target.name},
-               {"alias", target.alias},
-               {"driver", "iscsi"},
-               {"origin", target.origin.text()},
-               {"managed", target.managed},
-               {"nexuses", json::array()},
-               {"luns", json::array()},
-               {"accounts", json::array()},
-               {"portal_groups", json::array()},
+    json shown{{"id", all.size() + 1},           {"name", target.name},
+               {"alias", target.alias},          {"driver", "iscsi"},
+               {"origin", target.origin.text()}, {"managed", target.managed},
+               {"nexuses", json::array()},       {"luns", json::array()},
+               {"accounts", json::array()},      {"portal_groups", json::array()},
                {"acl", acl_json(target.access)}};
     for (const SessionStatus& session : sessions) {
       if (!session.discovery && session.target == target.name) shown["nexuses"].push_back(session_json(session));
     }
     bool any_online = target.luns.empty();
     for (const auto& [lun, name] : target.luns) {
-      const auto unit = std::ranges::find_if(units, [&name](const UnitReport& each) { return each.config.name == name; });
+      const auto unit =
+          std::ranges::find_if(units, [&name](const UnitReport& each) { return each.config.name == name; });
       json entry = unit != units.end() ? unit_json(*unit) : json{{"name", name}, {"online", false}};
       entry["lun"] = lun;
       any_online = any_online || entry["online"].get<bool>();
       shown["luns"].push_back(std::move(entry));
     }
     shown["state"] = any_online ? "ready" : "offline";
-    for (const Account& account : target.authentication.incoming) shown["accounts"].push_back({{"user", account.user}, {"outgoing", false}});
+    for (const Account& account : target.authentication.incoming)
+      shown["accounts"].push_back({{"user", account.user}, {"outgoing", false}});
     if (target.authentication.outgoing)
       shown["accounts"].push_back({{"user", target.authentication.outgoing->user}, {"outgoing", true}});
     for (const std::uint16_t tag : target.portal_groups) shown["portal_groups"].push_back(tag);

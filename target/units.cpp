@@ -39,7 +39,8 @@ class Peers final : public CopyPeers {
   }
   [[nodiscard]] LogicalUnit* hold(const scsi::Designator& name) override {
     const std::lock_guard lock(mutex_);
-    const auto place = std::ranges::find_if(units_, [&name](const auto& unit) { return std::ranges::equal(unit.first, name.bytes); });
+    const auto place =
+        std::ranges::find_if(units_, [&name](const auto& unit) { return std::ranges::equal(unit.first, name.bytes); });
     if (place == units_.end()) return nullptr;
     held_.push_back(place->second);
     return place->second.get();
@@ -62,9 +63,12 @@ class Peers final : public CopyPeers {
 
 const char* engine_name(StoreEngine engine) {
   switch (engine) {
-    case StoreEngine::automatic: return "automatic";
-    case StoreEngine::io_uring: return "io_uring";
-    case StoreEngine::threads: return "threads";
+    case StoreEngine::automatic:
+      return "automatic";
+    case StoreEngine::io_uring:
+      return "io_uring";
+    case StoreEngine::threads:
+      return "threads";
   }
   return "";
 }
@@ -96,7 +100,8 @@ struct Units::Impl {
   std::size_t next_shard = 0;
   std::unique_ptr<Peers> peers = std::make_unique<Peers>();
 
-  [[nodiscard]] std::expected<Opened, std::string> open_blocking(const LuConfig& config, Shard& shard, const Log& about) {
+  [[nodiscard]] std::expected<Opened, std::string> open_blocking(const LuConfig& config, Shard& shard,
+                                                                 const Log& about) {
     const auto place = directory(config.name);
     Opened opened;
     if (config.unit.uuid != Uuid{}) {
@@ -173,8 +178,7 @@ awaitable<void> Units::open(LuConfig config, UnitPorts ports) {
   options.copy_peers = impl_->peers.get();
   auto make = [this, &config, &entry, &opened, &options, &about] {
     auto bundle = std::make_shared<Bundle>();
-    bundle->state_log =
-        std::make_unique<FileStateLog>(*entry.shard, impl_->pool, impl_->directory(config.name), about);
+    bundle->state_log = std::make_unique<FileStateLog>(*entry.shard, impl_->pool, impl_->directory(config.name), about);
     bundle->store = std::make_unique<DrilledStore>(std::move(opened->store), entry.shard->clock(), about);
     // check_drills() has passed it when the configuration was read.
     if (!config.drill.empty()) static_cast<void>(bundle->store->drill().set(config.drill));
@@ -218,7 +222,9 @@ std::shared_ptr<LogicalUnit> Units::find(const std::string& name) const {
   return {place->second.bundle, place->second.bundle->unit.get()};
 }
 
-bool Units::known(const std::string& name) const { return impl_->entries.contains(name); }
+bool Units::known(const std::string& name) const {
+  return impl_->entries.contains(name);
+}
 
 bool Units::offline(const std::string& name) const {
   const auto place = impl_->entries.find(name);
@@ -231,8 +237,8 @@ awaitable<std::vector<UnitReport>> Units::report() const {
   for (const auto& [name, entry] : impl_->entries) all.push_back(entry);
   std::vector<UnitReport> reports;
   for (const Impl::Entry& entry : all) {
-    UnitReport report{.config = entry.config, .uuid = entry.uuid, .shard = entry.shard->index(),
-                      .trouble = entry.trouble};
+    UnitReport report{
+        .config = entry.config, .uuid = entry.uuid, .shard = entry.shard->index(), .trouble = entry.trouble};
     if (entry.bundle != nullptr) {
       auto look = [&entry, &report] {
         const Bundle& bundle = *entry.bundle;
@@ -266,7 +272,8 @@ awaitable<std::string> Units::set_drill(std::string name, std::string specs) {
     answer(wrong ? std::make_error_code(std::errc::invalid_argument) : error_code{});
   };
   const Impl::Work setting = work;
-  std::string trouble = co_await impl_->command(std::move(name), specs.empty() ? "drills taken out" : "drilled", setting);
+  std::string trouble =
+      co_await impl_->command(std::move(name), specs.empty() ? "drills taken out" : "drilled", setting);
   co_return wrong ? *wrong : trouble;
 }
 

@@ -22,10 +22,14 @@ std::unexpected<HandlerError> failure_of(const Refusal& refusal) {
   std::string text;
   for (const std::string& line : refusal.lines) text += (text.empty() ? "" : "\n") + line;
   switch (refusal.kind) {
-    case Refusal::Kind::invalid: return std::unexpected(HandlerError{ExitCode::invalid_argument, text});
-    case Refusal::Kind::not_found: return std::unexpected(HandlerError{ExitCode::no_objects_found, text});
-    case Refusal::Kind::busy: return std::unexpected(HandlerError{ExitCode::busy, text});
-    case Refusal::Kind::failed: break;
+    case Refusal::Kind::invalid:
+      return std::unexpected(HandlerError{ExitCode::invalid_argument, text});
+    case Refusal::Kind::not_found:
+      return std::unexpected(HandlerError{ExitCode::no_objects_found, text});
+    case Refusal::Kind::busy:
+      return std::unexpected(HandlerError{ExitCode::busy, text});
+    case Refusal::Kind::failed:
+      break;
   }
   return std::unexpected(HandlerError{ExitCode::generic, text});
 }
@@ -42,7 +46,8 @@ HandlerResult done(const std::string& trouble) {
 }
 
 EditRequest request_of(EditRequest::Op op, const json& args) {
-  EditRequest request{.op = op, .kind = args.at("kind").get<std::string>(), .label = args.at("label").get<std::string>()};
+  EditRequest request{
+      .op = op, .kind = args.at("kind").get<std::string>(), .label = args.at("label").get<std::string>()};
   request.create_missing = args.value("create", false);
   for (const json& words : args.value("entries", json::array())) {
     ConfigEntry entry{.key = words.at(0).get<std::string>()};
@@ -73,7 +78,8 @@ awaitable<HandlerResult> edit(TargetDaemon& daemon, EditRequest::Op op, json arg
       if (report.config.name == request.label) why = report.trouble;
     }
     static_cast<void>(co_await daemon.edit(change->file, std::nullopt));
-    co_return std::unexpected(HandlerError{ExitCode::generic, fmt::format("lu {} was not made: {}", request.label, why)});
+    co_return std::unexpected(
+        HandlerError{ExitCode::generic, fmt::format("lu {} was not made: {}", request.label, why)});
   }
   co_return planned(outcome);
 }
@@ -112,7 +118,8 @@ void add_show(control::Server& server, TargetDaemon& daemon) {
   server.add("show.portals", [&daemon](json) -> awaitable<HandlerResult> {
     co_return portals_json(daemon.config(), daemon.listening());
   });
-  server.add("show.accounts", [&daemon](json) -> awaitable<HandlerResult> { co_return accounts_json(daemon.config()); });
+  server.add("show.accounts",
+             [&daemon](json) -> awaitable<HandlerResult> { co_return accounts_json(daemon.config()); });
   server.add("show.config", [&daemon](json) -> awaitable<HandlerResult> {
     co_return json{{"text", show_settings(daemon.parsed().objects)}};
   });
@@ -134,12 +141,11 @@ void add_unit_words(control::Server& server, TargetDaemon& daemon) {
       if (text == scsi::name(each)) state = each;
     }
     if (!state) {
-      const HandlerError wrong{ExitCode::invalid_argument,
-                               fmt::format("\"{}\" is none of {}, {}, {} and {}", text,
-                                           scsi::name(scsi::AccessState::optimized),
-                                           scsi::name(scsi::AccessState::non_optimized),
-                                           scsi::name(scsi::AccessState::standby),
-                                           scsi::name(scsi::AccessState::unavailable))};
+      const HandlerError wrong{
+          ExitCode::invalid_argument,
+          fmt::format("\"{}\" is none of {}, {}, {} and {}", text, scsi::name(scsi::AccessState::optimized),
+                      scsi::name(scsi::AccessState::non_optimized), scsi::name(scsi::AccessState::standby),
+                      scsi::name(scsi::AccessState::unavailable))};
       co_return std::unexpected(wrong);
     }
     const auto group = args.at("group").get<std::uint16_t>();

@@ -15,7 +15,7 @@ std::expected<ConfigFile, std::string> read_one(const std::filesystem::path& pat
   if (!text) return std::unexpected(fmt::format("{}: {}", path.string(), text.error().message()));
   ConfigFile file{.name = path.string(), .text = std::move(*text)};
   file.managed = file.text.starts_with(managed_mark);
-  struct stat status {};
+  struct stat status{};
   file.others_read = ::stat(path.c_str(), &status) == 0 && (status.st_mode & 004) != 0;
   return file;
 }
@@ -23,11 +23,13 @@ std::expected<ConfigFile, std::string> read_one(const std::filesystem::path& pat
 }  // namespace
 
 std::expected<std::vector<ConfigFile>, std::string> read_config_files(const Layout& layout,
-                                                                     const std::filesystem::path& instead) {
+                                                                      const std::filesystem::path& instead) {
   std::vector<std::filesystem::path> paths;
   std::error_code error;
-  if (!instead.empty()) paths.push_back(instead);
-  else if (std::filesystem::exists(layout.target_conf(), error)) paths.push_back(layout.target_conf());
+  if (!instead.empty())
+    paths.push_back(instead);
+  else if (std::filesystem::exists(layout.target_conf(), error))
+    paths.push_back(layout.target_conf());
   std::vector<std::filesystem::path> pieces;
   for (std::filesystem::directory_iterator entry(layout.target_conf_d(), error), end; !error && entry != end;
        entry.increment(error)) {

@@ -64,14 +64,20 @@ class IetdImport {
       const std::size_t equals = std::min(part.find('='), part.size());
       const std::string key = import_lower(part.substr(0, equals));
       const std::string value(part.substr(std::min(equals + 1, part.size())));
-      if (key == "path") path = value;
-      else if (key == "type") type = import_lower(value);
-      else if (key == "iomode") mode = import_lower(value);
-      else if (key == "sectors") sectors = value;
-      else if (key == "blocksize") block = value;
+      if (key == "path")
+        path = value;
+      else if (key == "type")
+        type = import_lower(value);
+      else if (key == "iomode")
+        mode = import_lower(value);
+      else if (key == "sectors")
+        sectors = value;
+      else if (key == "blocksize")
+        block = value;
       else if (key == "scsiid" || key == "scsisn")
         writer_.lost(number, part, "identities come from a UUID made with the unit: initiators see a new disk");
-      else writer_.lost(number, part, "is unknown here");
+      else
+        writer_.lost(number, part, "is unknown here");
     }
     std::vector<std::string> lines;
     if (type == "nullio") {

@@ -21,7 +21,9 @@ struct TgtStore {
   std::map<std::string, std::pair<unsigned, std::string>> settings;
 };
 
-bool says_yes(const std::string& value) { return parse_yes_no(import_lower(value)).value_or(false); }
+bool says_yes(const std::string& value) {
+  return parse_yes_no(import_lower(value)).value_or(false);
+}
 
 class TgtImport {
  public:
@@ -81,7 +83,8 @@ class TgtImport {
     writer_.lost(number, words[0] + (rest.empty() ? "" : " " + rest), why);
   }
 
-  void in_target(const std::string& key, const std::vector<std::string>& words, const std::string& rest, unsigned number) {
+  void in_target(const std::string& key, const std::vector<std::string>& words, const std::string& rest,
+                 unsigned number) {
     if (key == "backing-store" || key == "direct-store") {
       for (std::size_t at = 1; at < words.size(); ++at)
         stores_.push_back({.line = number, .path = words[at], .direct = key == "direct-store"});
@@ -118,21 +121,26 @@ class TgtImport {
 
   // What tgt says about units, in the target or in a block of its own.
   static const std::set<std::string>& unit_words() {
-    static const std::set<std::string> words{"write-cache", "readonly",    "removable",   "online",       "bs-type",
-                                             "bsoflags",    "block-size",  "vendor_id",   "product_id",   "product_rev",
-                                             "scsi_id",     "scsi_sn",     "lun",         "device-type",  "allow-in-use",
-                                             "mode_page",   "sense_format", "params",     "thin-provisioning"};
+    static const std::set<std::string> words{
+        "write-cache",  "readonly",   "removable",    "online",  "bs-type",          "bsoflags", "block-size",
+        "vendor_id",    "product_id", "product_rev",  "scsi_id", "scsi_sn",          "lun",      "device-type",
+        "allow-in-use", "mode_page",  "sense_format", "params",  "thin-provisioning"};
     return words;
   }
   static const std::map<std::string, std::string>& iscsi_words() {
-    static const std::map<std::string, std::string> words{
-        {"maxrecvdatasegmentlength", "max_recv_segment"}, {"maxburstlength", "max_burst"},
-        {"firstburstlength", "first_burst"},              {"maxoutstandingr2t", "max_outstanding_r2t"},
-        {"initialr2t", "initial_r2t"},                    {"immediatedata", "immediate_data"},
-        {"headerdigest", "header_digest"},                {"datadigest", "data_digest"},
-        {"maxconnections", "max_connections"},            {"errorrecoverylevel", "error_recovery_level"},
-        {"defaulttime2wait", "time2wait"},                {"defaulttime2retain", "time2retain"},
-        {"nop_interval", "nop_interval"}};
+    static const std::map<std::string, std::string> words{{"maxrecvdatasegmentlength", "max_recv_segment"},
+                                                          {"maxburstlength", "max_burst"},
+                                                          {"firstburstlength", "first_burst"},
+                                                          {"maxoutstandingr2t", "max_outstanding_r2t"},
+                                                          {"initialr2t", "initial_r2t"},
+                                                          {"immediatedata", "immediate_data"},
+                                                          {"headerdigest", "header_digest"},
+                                                          {"datadigest", "data_digest"},
+                                                          {"maxconnections", "max_connections"},
+                                                          {"errorrecoverylevel", "error_recovery_level"},
+                                                          {"defaulttime2wait", "time2wait"},
+                                                          {"defaulttime2retain", "time2retain"},
+                                                          {"nop_interval", "nop_interval"}};
     return words;
   }
 
@@ -168,27 +176,42 @@ class TgtImport {
     std::vector<std::string> lines{fmt::format("path {}", config_quoted(store.path)),
                                    fmt::format("type {}", device ? "block" : "file")};
     if (store.direct)
-      writer_.note(store.line, "direct-store", "identities come from a UUID made with the unit, not from the disk behind it");
+      writer_.note(store.line, "direct-store",
+                   "identities come from a UUID made with the unit, not from the disk behind it");
     for (const auto& [key, said] : store.settings) {
       const auto& [number, value] = said;
       const auto lose = [&](const char* why) { writer_.lost(number, key + " " + value, why); };
       if (key == "lun") continue;
-      if (key == "write-cache") lines.push_back(fmt::format("write_cache {}", says_yes(value) ? "yes" : "no"));
-      else if (key == "readonly") lines.push_back(fmt::format("read_only {}", says_yes(value) ? "yes" : "no"));
-      else if (key == "removable") lines.push_back(fmt::format("removable {}", says_yes(value) ? "yes" : "no"));
-      else if (key == "thin-provisioning") lines.push_back(fmt::format("thin {}", says_yes(value) ? "yes" : "no"));
-      else if (key == "product_id" && value.size() <= 16) lines.push_back("product " + config_quoted(value));
-      else if (key == "product_rev" && value.size() <= 4) lines.push_back("revision " + config_quoted(value));
-      else if (key == "block-size" && (value == "512" || value == "4096")) lines.push_back("block_size " + value);
-      else if (key == "bsoflags" && value.find("direct") != value.npos) lines.emplace_back("direct yes");
-      else if (key == "bs-type" && (value == "rdwr" || value == "aio")) continue;
-      else if (key == "bs-type" && value == "null") lose("add type null and a size to the lu");
-      else if (key == "device-type" && value == "disk") continue;
-      else if (key == "allow-in-use") writer_.note(number, key + " " + value, "a store is opened by one process only");
+      if (key == "write-cache")
+        lines.push_back(fmt::format("write_cache {}", says_yes(value) ? "yes" : "no"));
+      else if (key == "readonly")
+        lines.push_back(fmt::format("read_only {}", says_yes(value) ? "yes" : "no"));
+      else if (key == "removable")
+        lines.push_back(fmt::format("removable {}", says_yes(value) ? "yes" : "no"));
+      else if (key == "thin-provisioning")
+        lines.push_back(fmt::format("thin {}", says_yes(value) ? "yes" : "no"));
+      else if (key == "product_id" && value.size() <= 16)
+        lines.push_back("product " + config_quoted(value));
+      else if (key == "product_rev" && value.size() <= 4)
+        lines.push_back("revision " + config_quoted(value));
+      else if (key == "block-size" && (value == "512" || value == "4096"))
+        lines.push_back("block_size " + value);
+      else if (key == "bsoflags" && value.find("direct") != value.npos)
+        lines.emplace_back("direct yes");
+      else if (key == "bs-type" && (value == "rdwr" || value == "aio"))
+        continue;
+      else if (key == "bs-type" && value == "null")
+        lose("add type null and a size to the lu");
+      else if (key == "device-type" && value == "disk")
+        continue;
+      else if (key == "allow-in-use")
+        writer_.note(number, key + " " + value, "a store is opened by one process only");
       else if (key == "scsi_id" || key == "scsi_sn" || key == "vendor_id")
         lose("identities come from a UUID made with the unit: initiators see a new disk");
-      else if (unit_words().contains(key)) lose("cannot be expressed");
-      else lose("is unknown here");
+      else if (unit_words().contains(key))
+        lose("cannot be expressed");
+      else
+        lose("is unknown here");
     }
     return lines;
   }

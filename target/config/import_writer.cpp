@@ -25,21 +25,29 @@ std::string ImportWriter::unit(unsigned line, std::string_view wanted, const std
   return name;
 }
 
-void ImportWriter::begin_target(const std::string& name) { targets_.push_back({name, {}}); }
+void ImportWriter::begin_target(const std::string& name) {
+  targets_.push_back({name, {}});
+}
 
-void ImportWriter::in_target(std::string line) { targets_.back().lines.push_back(std::move(line)); }
+void ImportWriter::in_target(std::string line) {
+  targets_.back().lines.push_back(std::move(line));
+}
 
 void ImportWriter::lost(unsigned line, std::string_view what, std::string_view why) {
   ++lost_;
   comment(line, what, why);
 }
 
-void ImportWriter::note(unsigned line, std::string_view what, std::string_view why) { comment(line, what, why); }
+void ImportWriter::note(unsigned line, std::string_view what, std::string_view why) {
+  comment(line, what, why);
+}
 
 void ImportWriter::comment(unsigned line, std::string_view what, std::string_view why) {
   std::string text = fmt::format("# {}:{}: {}: {}", file_, line, what, why);
-  if (in_target()) in_target(std::move(text));
-  else comments_.push_back(std::move(text));
+  if (in_target())
+    in_target(std::move(text));
+  else
+    comments_.push_back(std::move(text));
 }
 
 Imported ImportWriter::finish() {
@@ -96,7 +104,8 @@ std::string unit_name_of_path(std::string_view path) {
   std::string name(path.substr(path.rfind('/') + 1));
   if (const auto dot = name.rfind('.'); dot != name.npos && dot > 0) name.resize(dot);
   for (char& letter : name) {
-    const bool fine = std::isalnum(static_cast<unsigned char>(letter)) || letter == '.' || letter == '-' || letter == '_';
+    const bool fine =
+        std::isalnum(static_cast<unsigned char>(letter)) || letter == '.' || letter == '-' || letter == '_';
     if (!fine) letter = '_';
   }
   while (!name.empty() && (name.front() == '.' || name.front() == '-')) name.erase(0, 1);

@@ -24,8 +24,12 @@ constexpr std::uint64_t lun_max = 16383;
 constexpr std::size_t portals_of_group_max = 64;
 constexpr std::string_view labelled[] = {"account", "portal_group", "lu", "target"};
 
-bool is_any(const std::string& address) { return address == "0.0.0.0" || address == "::"; }
-bool is_v6(const std::string& address) { return address.find(':') != address.npos; }
+bool is_any(const std::string& address) {
+  return address == "0.0.0.0" || address == "::";
+}
+bool is_v6(const std::string& address) {
+  return address.find(':') != address.npos;
+}
 
 // Two sockets that cannot both listen.
 bool overlap(const Portal& a, const Portal& b) {
@@ -107,17 +111,16 @@ class Builder {
     const bool wants_label = std::ranges::find(labelled, section.name) != std::end(labelled);
     if (wants_label && section.label.empty())
       complain(section.origin, fmt::format("a {} has a name: {} NAME {{ ... }}", section.name, section.name));
-    if (!wants_label && !section.label.empty())
-      complain(section.origin, fmt::format("{} has no name", section.name));
+    if (!wants_label && !section.label.empty()) complain(section.origin, fmt::format("{} has no name", section.name));
     for (const ConfigSection& inner : section.sections)
       complain(inner.origin, fmt::format("{} cannot stand inside of {}", inner.name, section.name));
     const auto same = std::ranges::find_if(result_.objects, [&](const ConfigObject& object) {
       return object.kind == section.name && object.label == section.label;
     });
     if (same != result_.objects.end()) {
-      complain(section.origin, wants_label ? fmt::format("{} {} stands at {} already", section.name, section.label,
-                                                         same->origin.text())
-                                           : fmt::format("{} stands at {} already", section.name, same->origin.text()));
+      complain(section.origin,
+               wants_label ? fmt::format("{} {} stands at {} already", section.name, section.label, same->origin.text())
+                           : fmt::format("{} stands at {} already", section.name, same->origin.text()));
       return;
     }
     refuse_repetition(section);
@@ -173,8 +176,7 @@ class Builder {
         continue;
       }
       accounts_[item.section.label] = *text;
-      result_.config.accounts.push_back(
-          {{item.section.label, *text}, origin, result_.objects[item.object].managed});
+      result_.config.accounts.push_back({{item.section.label, *text}, origin, result_.objects[item.object].managed});
     }
     accounts_.emplace("", "");  // so that they are not built again
   }
@@ -196,7 +198,8 @@ class Builder {
 
   std::optional<Account> account_of(const ConfigEntry& entry) {
     if (entry.words.empty() || entry.words.size() > 2) {
-      complain(entry.origin, fmt::format("{} takes USER and, when there is no account of that name, SECRET", entry.key));
+      complain(entry.origin,
+               fmt::format("{} takes USER and, when there is no account of that name, SECRET", entry.key));
       return std::nullopt;
     }
     const std::string& user = entry.words[0];
@@ -321,7 +324,8 @@ class Builder {
     if (!on_medium && store.size_bytes == 0)
       complain(unit.origin, fmt::format("lu {} of type {} needs a size", unit.name, type));
     if (store.size_bytes % store.block_bytes != 0)
-      complain(values.origin("size"), fmt::format("the size is no multiple of the block of {} bytes", store.block_bytes));
+      complain(values.origin("size"),
+               fmt::format("the size is no multiple of the block of {} bytes", store.block_bytes));
     if (store.kind == StoreKind::block && values.is_set("size"))
       warn(values.origin("size"), "size has no effect with type block: a device has its own");
     store.create = values.yes_no("create");
@@ -394,8 +398,9 @@ class Builder {
     TargetConfig target{.name = item.section.label, .origin = item.section.origin};
     target.managed = result_.objects[item.object].managed;
     if (!iscsi::valid_iscsi_name(target.name))
-      complain(target.origin,
-               fmt::format("\"{}\" is no iSCSI name: iqn.YYYY-MM.DOMAIN:NAME in lower case, eui. or naa.", target.name));
+      complain(
+          target.origin,
+          fmt::format("\"{}\" is no iSCSI name: iqn.YYYY-MM.DOMAIN:NAME in lower case, eui. or naa.", target.name));
     target.alias = values.text("alias");
     for (const ConfigEntry& entry : item.section.entries) {
       if (entry.key == "lun") take_lun(entry, target);
@@ -466,20 +471,29 @@ class Builder {
       if (key == "path") {
         unit.store.path = value;
       } else if (key == "type") {
-        if (value == "fileio") unit.store.kind = StoreKind::file;
-        else if (value == "blockio") unit.store.kind = StoreKind::block;
-        else if (value == "nullio") unit.store.kind = StoreKind::null;
-        else refuse(fmt::format("Type={} is none of fileio, blockio and nullio", value));
+        if (value == "fileio")
+          unit.store.kind = StoreKind::file;
+        else if (value == "blockio")
+          unit.store.kind = StoreKind::block;
+        else if (value == "nullio")
+          unit.store.kind = StoreKind::null;
+        else
+          refuse(fmt::format("Type={} is none of fileio, blockio and nullio", value));
       } else if (key == "iomode") {
-        if (value == "ro") unit.store.read_only = unit.unit.read_only = true;
-        else if (value == "wt") unit.unit.write_cache = false;
-        else if (value != "wb" && value != "rw") refuse(fmt::format("IOMode={} is none of ro, wb and wt", value));
+        if (value == "ro")
+          unit.store.read_only = unit.unit.read_only = true;
+        else if (value == "wt")
+          unit.unit.write_cache = false;
+        else if (value != "wb" && value != "rw")
+          refuse(fmt::format("IOMode={} is none of ro, wb and wt", value));
       } else if (key == "sectors") {
         sectors = static_cast<std::uint64_t>(parse_integer(value, 1).value_or(0));
         if (sectors == 0) refuse(fmt::format("Sectors={} is no number", value));
       } else if (key == "blocksize") {
-        if (value == "4096") unit.store.block_bytes = 4096;
-        else if (value != "512") refuse(fmt::format("BlockSize={} is none of 512 and 4096", value));
+        if (value == "4096")
+          unit.store.block_bytes = 4096;
+        else if (value != "512")
+          refuse(fmt::format("BlockSize={} is none of 512 and 4096", value));
       } else if (key == "scsiid" || key == "scsisn") {
         warn(entry.origin, fmt::format("{} has no effect: identities come from the UUID of the unit", part));
       } else {
@@ -618,13 +632,20 @@ bool valid_unit_name(std::string_view name) {
 }
 
 std::expected<Portal, std::string> parse_portal(std::string_view text) {
-  const auto address = iscsi::parse_target_address(text);
+  const auto wrong = std::unexpected(fmt::format("\"{}\" is no ADDRESS[:PORT] (numeric, IPv6 in brackets)", text));
+  const bool bracket = text.starts_with('[');
+  const std::size_t end = std::min(text.find(bracket ? ']' : ':'), text.size());
+  if (bracket && end == text.size()) return wrong;
+  Portal portal{.address = std::string(text.substr(bracket, end - bracket))};
+  const std::string_view rest = text.substr(std::min(end + bracket, text.size()));
   unsigned char bytes[16];
-  const bool good = address && !address->portal_group &&
-                    (::inet_pton(AF_INET, address->host.c_str(), bytes) == 1 ||
-                     ::inet_pton(AF_INET6, address->host.c_str(), bytes) == 1);
-  if (!good) return std::unexpected(fmt::format("\"{}\" is no ADDRESS[:PORT] (numeric, IPv6 in brackets)", text));
-  return Portal{address->host, address->port};
+  if (::inet_pton(bracket ? AF_INET6 : AF_INET, portal.address.c_str(), bytes) != 1) return wrong;
+  if (rest.empty()) return portal;
+  // Port 0 is any that is free: for tests, and for mptargetd --port 0.
+  const auto port = rest.front() == ':' ? parse_integer(rest.substr(1), 0, 65535) : std::unexpected(std::string());
+  if (!port) return wrong;
+  portal.port = static_cast<std::uint16_t>(*port);
+  return portal;
 }
 
 std::string format_portal(const Portal& portal) {
@@ -638,8 +659,8 @@ std::string show_settings(std::span<const ConfigObject> objects) {
     text += fmt::format("{}{}{} {{  # {}\n", object.kind, object.label.empty() ? "" : " ",
                         object.label.empty() ? "" : config_quoted(object.label), object.origin.text());
     for (const SettingValues::Row& row : object.values.rows())
-      text += fmt::format("  {} {}  # {}\n", row.key, row.value.find(' ') == row.value.npos ? config_quoted(row.value) : row.value,
-                          row.origin);
+      text += fmt::format("  {} {}  # {}\n", row.key,
+                          row.value.find(' ') == row.value.npos ? config_quoted(row.value) : row.value, row.origin);
     text += "}\n";
   }
   return text;

@@ -46,7 +46,9 @@ bool same_login(const LoginLimits& a, const LoginLimits& b) {
          a.lockout == b.lockout;
 }
 
-bool same_account(const Account& a, const Account& b) { return a.user == b.user && a.secret == b.secret; }
+bool same_account(const Account& a, const Account& b) {
+  return a.user == b.user && a.secret == b.secret;
+}
 
 bool same_authentication(const Authentication& a, const Authentication& b) {
   if (a.outgoing.has_value() != b.outgoing.has_value()) return false;
@@ -85,18 +87,24 @@ ConfigPlan make_plan(const TargetdConfig& before, const TargetdConfig& after) {
   ConfigPlan plan;
   for (const LuConfig& unit : after.units) {
     const LuConfig* old = find_named(before.units, unit.name);
-    if (old == nullptr) plan.units_added.push_back(unit.name);
-    else if (old->fingerprint == unit.fingerprint) continue;
-    else if (only_adjusted(*old, unit)) plan.units_adjusted.push_back(unit.name);
-    else plan.units_reopened.push_back(unit.name);
+    if (old == nullptr)
+      plan.units_added.push_back(unit.name);
+    else if (old->fingerprint == unit.fingerprint)
+      continue;
+    else if (only_adjusted(*old, unit))
+      plan.units_adjusted.push_back(unit.name);
+    else
+      plan.units_reopened.push_back(unit.name);
   }
   for (const LuConfig& unit : before.units) {
     if (find_named(after.units, unit.name) == nullptr) plan.units_removed.push_back(unit.name);
   }
   for (const TargetConfig& target : after.targets) {
     const TargetConfig* old = find_named(before.targets, target.name);
-    if (old == nullptr) plan.targets_added.push_back(target.name);
-    else if (old->fingerprint != target.fingerprint) plan.targets_changed.push_back(target.name);
+    if (old == nullptr)
+      plan.targets_added.push_back(target.name);
+    else if (old->fingerprint != target.fingerprint)
+      plan.targets_changed.push_back(target.name);
   }
   for (const TargetConfig& target : before.targets) {
     if (find_named(after.targets, target.name) == nullptr) plan.targets_removed.push_back(target.name);

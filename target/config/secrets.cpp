@@ -37,8 +37,8 @@ std::optional<std::string> check_authentication(const Authentication& authentica
   for (const Account& account : authentication.incoming) {
     if (account.secret == authentication.outgoing->secret)
       return fmt::format(
-          "the secrets of incoming_user {} and outgoing_user {} are equal: a challenge could be reflected", account.user,
-          authentication.outgoing->user);
+          "the secrets of incoming_user {} and outgoing_user {} are equal: a challenge could be reflected",
+          account.user, authentication.outgoing->user);
   }
   return std::nullopt;
 }
@@ -46,7 +46,7 @@ std::optional<std::string> check_authentication(const Authentication& authentica
 std::expected<std::string, std::string> read_secret_file(const std::string& path) {
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd) return std::unexpected(fmt::format("{}: {}", path, std::strerror(errno)));
-  struct stat status {};
+  struct stat status{};
   if (::fstat(fd.get(), &status) != 0) return std::unexpected(fmt::format("{}: {}", path, std::strerror(errno)));
   if ((status.st_mode & 077) != 0)
     return std::unexpected(fmt::format("{}: others may read or change it (mode {:04o}): chmod 0600 {}", path,

@@ -13,8 +13,12 @@ namespace {
 
 constexpr std::size_t state_bytes_max = std::size_t{64} << 20;
 
-std::filesystem::path uuid_file(const std::filesystem::path& directory) { return directory / "uuid"; }
-std::filesystem::path state_file(const std::filesystem::path& directory) { return directory / "state"; }
+std::filesystem::path uuid_file(const std::filesystem::path& directory) {
+  return directory / "uuid";
+}
+std::filesystem::path state_file(const std::filesystem::path& directory) {
+  return directory / "state";
+}
 
 }  // namespace
 
@@ -63,7 +67,9 @@ std::expected<LuState, std::string> load_unit_state(const std::filesystem::path&
 FileStateLog::FileStateLog(Shard& home, boost::asio::thread_pool& pool, std::filesystem::path directory, const Log& log)
     : home_(home), pool_(pool), file_(state_file(directory)), log_(log) {}
 
-FileStateLog::~FileStateLog() { CHECK(!busy_); }
+FileStateLog::~FileStateLog() {
+  CHECK(!busy_);
+}
 
 void FileStateLog::commit(const LuState& after, Done done) {
   CHECK(!busy_);

@@ -1,6 +1,7 @@
 // What a logical unit keeps on the target's own disk: its UUID and its SCSI state, in var/lib/mptarget/lu/NAME/.
 //
-// Directories of units that are in no configuration are left alone: the unit may come back, and then it is the same one.
+// Directories of units that are in no configuration are left alone: the unit may come back, and then it is the same
+// one.
 #pragma once
 
 #include <boost/asio/thread_pool.hpp>

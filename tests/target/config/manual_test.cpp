@@ -55,10 +55,26 @@ TEST(Manual, HasNoOtherKey) {
 
 TEST(Manual, HasTheNamesOfIetd) {
   const std::string text = page();
-  for (const char* name : {"IncomingUser", "OutgoingUser", "Lun", "Alias", "MaxConnections", "InitialR2T", "ImmediateData",
-                           "MaxRecvDataSegmentLength", "MaxXmitDataSegmentLength", "MaxBurstLength", "FirstBurstLength",
-                           "DefaultTime2Wait", "DefaultTime2Retain", "MaxOutstandingR2T", "DataPDUInOrder",
-                           "DataSequenceInOrder", "ErrorRecoveryLevel", "HeaderDigest", "DataDigest", "Wthreads",
+  for (const char* name : {"IncomingUser",
+                           "OutgoingUser",
+                           "Lun",
+                           "Alias",
+                           "MaxConnections",
+                           "InitialR2T",
+                           "ImmediateData",
+                           "MaxRecvDataSegmentLength",
+                           "MaxXmitDataSegmentLength",
+                           "MaxBurstLength",
+                           "FirstBurstLength",
+                           "DefaultTime2Wait",
+                           "DefaultTime2Retain",
+                           "MaxOutstandingR2T",
+                           "DataPDUInOrder",
+                           "DataSequenceInOrder",
+                           "ErrorRecoveryLevel",
+                           "HeaderDigest",
+                           "DataDigest",
+                           "Wthreads",
                            "QueuedCommands"}) {
     EXPECT_FALSE(ours_of_ietd(name).empty()) << name;
     EXPECT_NE(text.find(name), text.npos) << "man/mptarget.conf.5 lacks " << name;

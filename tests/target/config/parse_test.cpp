@@ -137,7 +137,9 @@ struct Wrong {
   const char* text;
   const char* says;
 };
-void PrintTo(const Wrong& wrong, std::ostream* out) { *out << wrong.name; }
+void PrintTo(const Wrong& wrong, std::ostream* out) {
+  *out << wrong.name;
+}
 
 class WrongConfig : public testing::TestWithParam<Wrong> {};
 TEST_P(WrongConfig, IsRefusedWithFileAndLine) {
@@ -154,8 +156,10 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"unknown_key", "\nlu a { pth /x }", "mptarget.conf:2: "},
         Wrong{"no_label", "lu { type ram; size 1M }", "mptarget.conf:1: a lu has a name"},
         Wrong{"label_too_many", "global x { shards 1 }", "mptarget.conf:1: global has no name"},
-        Wrong{"twice", "lu a { type ram; size 1M }\nlu a { type ram; size 1M }", "mptarget.conf:2: lu a stands at mptarget.conf:1 already"},
-        Wrong{"key_twice", "lu a {\n type ram\n size 1M\n size 2M\n}", "mptarget.conf:4: size stands at mptarget.conf:3 already"},
+        Wrong{"twice", "lu a { type ram; size 1M }\nlu a { type ram; size 1M }",
+              "mptarget.conf:2: lu a stands at mptarget.conf:1 already"},
+        Wrong{"key_twice", "lu a {\n type ram\n size 1M\n size 2M\n}",
+              "mptarget.conf:4: size stands at mptarget.conf:3 already"},
         Wrong{"unit_name", "lu ../a { type ram; size 1M }", "is no name for a unit"},
         Wrong{"no_path", "lu a { type file }", "needs a path that begins with /"},
         Wrong{"no_size", "lu a { type ram }", "lu a of type ram needs a size"},
@@ -171,12 +175,15 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"lun_number", TARGET "{\n lun 99999 a\n}", "lun takes a number up to 16383"},
         Wrong{"lun_twice", "lu a { type ram; size 1M }\nlu b { type ram; size 1M }\n" TARGET "{\n lun 0 a\n lun 0 b\n}",
               "mptarget.conf:5: LUN 0 is there already"},
-        Wrong{"unit_twice", "lu a { type ram; size 1M }\n" TARGET "{\n lun 0 a\n lun 1 a\n}", "lu a is LUN 0 of the same target already"},
+        Wrong{"unit_twice", "lu a { type ram; size 1M }\n" TARGET "{\n lun 0 a\n lun 1 a\n}",
+              "lu a is LUN 0 of the same target already"},
         Wrong{"no_such_group", TARGET "{\n portal_group 4\n}", "mptarget.conf:2: there is no portal_group 4"},
-        Wrong{"short_secret", TARGET "{\n incoming_user joe tooshort\n}", "the secret has 8 bytes: at least 12 are needed"},
+        Wrong{"short_secret", TARGET "{\n incoming_user joe tooshort\n}",
+              "the secret has 8 bytes: at least 12 are needed"},
         Wrong{"equal_secrets", TARGET "{\n incoming_user joe equal-secret\n outgoing_user us equal-secret\n}",
               "the secrets of incoming_user joe and outgoing_user us are equal"},
-        Wrong{"only_outgoing", TARGET "{\n outgoing_user us equal-secret\n}", "an outgoing_user without an incoming_user"},
+        Wrong{"only_outgoing", TARGET "{\n outgoing_user us equal-secret\n}",
+              "an outgoing_user without an incoming_user"},
         Wrong{"no_such_account", TARGET "{\n incoming_user joe\n}", "there is no account joe"},
         Wrong{"account_of_nothing", "account joe { }", "account joe needs one of secret and secret_file"},
         Wrong{"secret_file", "account joe { secret_file /nowhere }", "/nowhere: No such file or directory"},
@@ -184,7 +191,8 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"portal_name", "portal_group 1 { portal example.org }", "no ADDRESS[:PORT]"},
         Wrong{"portal_twice", "portal_group 1 { portal 10.0.0.1 }\nportal_group 2 { portal 10.0.0.1:3260 }",
               "mptarget.conf:2: portal 10.0.0.1:3260 of group 2 overlaps 10.0.0.1:3260 (mptarget.conf:1)"},
-        Wrong{"portal_any", "portal_group 1 { portal 0.0.0.0 }\nportal_group 2 { portal 10.0.0.1 }", "overlaps 0.0.0.0:3260"},
+        Wrong{"portal_any", "portal_group 1 { portal 0.0.0.0 }\nportal_group 2 { portal 10.0.0.1 }",
+              "overlaps 0.0.0.0:3260"},
         Wrong{"group_zero", "portal_group 0 { portal 10.0.0.1 }", "portal_group 0: "},
         Wrong{"group_empty", "portal_group 1 { peer no }", "portal_group 1 has no portal"},
         Wrong{"relative_twice", "portal_group 1 { portal 10.0.0.1 }\nportal_group 2 { portal 10.0.0.2; relative_id 1 }",
@@ -198,7 +206,8 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& row) { return row.param.name; });
 
 TEST(TargetConfig, WarnsOfSecretsThatOthersCanRead) {
-  const auto parsed = parse("target iqn.2026-01.org.example:x {\n incoming_user joe joes-secret-12\n allow_address 10.0.0.1\n}", true);
+  const auto parsed =
+      parse("target iqn.2026-01.org.example:x {\n incoming_user joe joes-secret-12\n allow_address 10.0.0.1\n}", true);
   ASSERT_FALSE(has_errors(parsed.problems));
   EXPECT_THAT(parsed.problems[0].text(), HasSubstr("holds secrets and others may read it"));
 }

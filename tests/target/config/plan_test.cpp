@@ -40,8 +40,8 @@ TEST(ConfigPlan, IsEmptyForTheSame) {
 }
 TEST(ConfigPlan, BuildsEverythingFromNothing) {
   EXPECT_THAT(make_plan(TargetdConfig{}, read(base)).lines(),
-              ElementsAre("+ lu a", "+ lu b", "+ target iqn.2026-01.org.example:a", "+ target iqn.2026-01.org.example:b",
-                          "~ portal groups"));
+              ElementsAre("+ lu a", "+ lu b", "+ target iqn.2026-01.org.example:a",
+                          "+ target iqn.2026-01.org.example:b", "~ portal groups"));
 }
 TEST(ConfigPlan, GrowsInUse) {
   EXPECT_THAT(plan(base, with("/a\n size 1M", "/a\n size 2M")), ElementsAre("~ lu a (in use)"));
@@ -55,13 +55,16 @@ TEST(ConfigPlan, OpensAnewWhatIsAnotherMedium) {
   EXPECT_THAT(plan(base, with("ram; size 1M", "ram; size 2M")), ElementsAre("~ lu b (opened anew)"));
 }
 TEST(ConfigPlan, TouchesOneTargetOnly) {
-  EXPECT_THAT(plan(base, with("{ lun 0 b }", "{ lun 0 b\n alias x }")), ElementsAre("~ target iqn.2026-01.org.example:b"));
+  EXPECT_THAT(plan(base, with("{ lun 0 b }", "{ lun 0 b\n alias x }")),
+              ElementsAre("~ target iqn.2026-01.org.example:b"));
   EXPECT_THAT(plan(base, with("target iqn.2026-01.org.example:b { lun 0 b }", "")),
               ElementsAre("- target iqn.2026-01.org.example:b"));
 }
 TEST(ConfigPlan, SeesANewSecretBehindTheSameName) {
-  const auto before = with("{ lun 0 b }", "{ lun 0 b\n incoming_user joe }") + "account joe { secret first-secret-12 }\n";
-  const auto after = with("{ lun 0 b }", "{ lun 0 b\n incoming_user joe }") + "account joe { secret other-secret-12 }\n";
+  const auto before =
+      with("{ lun 0 b }", "{ lun 0 b\n incoming_user joe }") + "account joe { secret first-secret-12 }\n";
+  const auto after =
+      with("{ lun 0 b }", "{ lun 0 b\n incoming_user joe }") + "account joe { secret other-secret-12 }\n";
   EXPECT_THAT(plan(before, after), ElementsAre("~ target iqn.2026-01.org.example:b"));
 }
 TEST(ConfigPlan, NamesWhatOnlyARestartChanges) {
@@ -71,7 +74,8 @@ TEST(ConfigPlan, NamesWhatOnlyARestartChanges) {
 
 TEST(UnitPorts, ComeFromTheTargetsThatHoldTheUnit) {
   const auto config = read(
-      "portal_group 1 { portal 10.0.0.1 }\nportal_group 2 { portal 10.0.0.2\n alua_group 1 }\nportal_group 3 { portal 10.0.0.3\n peer yes }\n"
+      "portal_group 1 { portal 10.0.0.1 }\nportal_group 2 { portal 10.0.0.2\n alua_group 1 }\nportal_group 3 { portal "
+      "10.0.0.3\n peer yes }\n"
       "lu a { type ram; size 1M }\ntarget iqn.2026-01.org.example:a { lun 0 a }\n");
   const UnitPorts ports = ports_of(config, "a");
   ASSERT_EQ(ports.groups.size(), 2U);
