@@ -2,12 +2,18 @@
 
 #include <fmt/format.h>
 #include <pthread.h>
+#include <signal.h>
 
 namespace mpath {
 
 void Shard::start() {
   thread_ = std::thread([this] {
     ::pthread_setname_np(::pthread_self(), fmt::format("shard-{}", index_).c_str());
+    // A file that may not grow any further is an error of the write (EFBIG), not the end of the daemon.
+    sigset_t file_size;
+    ::sigemptyset(&file_size);
+    ::sigaddset(&file_size, SIGXFSZ);
+    ::pthread_sigmask(SIG_BLOCK, &file_size, nullptr);
     context_.run();
   });
 }

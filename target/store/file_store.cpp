@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/resource.h>
 #include <sys/uio.h>
 
 #include <boost/asio/post.hpp>
@@ -24,6 +25,12 @@ constexpr std::uint64_t chain_bytes_max = 1 << 20;
 constexpr std::size_t direct_alignment = 512;  // of memory, for O_DIRECT
 constexpr Duration usage_age_max = 1s;
 constexpr Duration complaint_interval = 1s;
+
+long sleeps_of_this_thread() {
+  rusage usage{};
+  ::getrusage(RUSAGE_THREAD, &usage);
+  return usage.ru_nvcsw;
+}
 
 bool is_aligned(std::span<const iovec> data) {
   for (const iovec& part : data) {
@@ -206,6 +213,8 @@ void FileStore::post_dispatch() {
 void FileStore::dispatch() noexcept {
   // What is submitted by a completion in here is of the next round, so that others get their turn.
   auto round = pending_.take_all();
+  inline_writes_.begin(shard_.clock().now());
+  sleeps_before_ = -1;
   while (StoreIo* io = round.pop_front()) route(*io);
   push_chain();
   if (ring_) ring_->submit();
@@ -256,10 +265,25 @@ void FileStore::route_write(StoreIo& io) noexcept {
     }
     return;
   }
+  const std::uint64_t bytes = io.request->length;
+  if (inline_writes_.allows(bytes)) {
+    write_inline(io);
+    return;
+  }
   (chain_first_ == nullptr ? chain_first_ : chain_last_->sibling) = &io;
   chain_last_ = &io;
-  chain_bytes_ += io.request->length;
+  chain_bytes_ += bytes;
   if (++chain_count_ >= chain_count_max || chain_bytes_ >= chain_bytes_max) push_chain();
+}
+
+void FileStore::write_inline(StoreIo& io) noexcept {
+  if (sleeps_before_ < 0) sleeps_before_ = sleeps_of_this_thread();
+  ++inline_calls_;
+  medium_->transfer(io, medium_->fd(), 0);
+  const TimePoint now = shard_.clock().now();
+  const bool slept = inline_writes_.took_long(now) && sleeps_of_this_thread() != sleeps_before_;
+  inline_writes_.ended(io.request->length, now, slept);
+  complete(io);
 }
 
 void FileStore::push_chain() noexcept {

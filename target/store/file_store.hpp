@@ -1,7 +1,9 @@
 // A file or block device as a store: decides for each request who carries it out.
 //
 //   read            io_uring; without it, at once when the page cache has it, else a worker
-//   write           direct: io_uring. Buffered: a worker, in batches, because file systems block in them
+//   write           direct: io_uring. Buffered: at once while the page cache takes them quickly, else a worker in
+//   batches
+//                   (io_uring would hand each to a kernel thread: 6.4 us instead of 4.1)
 //   flush, FUA      a worker with a descriptor of its own (see sync_lanes.hpp)
 //   all the others  a worker
 //
@@ -14,6 +16,7 @@
 #include "base/handler_memory.hpp"
 #include "base/intrusive.hpp"
 #include "base/shard.hpp"
+#include "target/store/inline_policy.hpp"
 #include "target/store/medium.hpp"
 #include "target/store/store_base.hpp"
 #include "target/store/sync_lanes.hpp"
@@ -50,6 +53,7 @@ class FileStore final : public StoreBase {
   void route(StoreIo& io) noexcept;
   void route_read(StoreIo& io) noexcept;
   void route_write(StoreIo& io) noexcept;
+  void write_inline(StoreIo& io) noexcept;
   void start_in_lane(StoreIo& io) noexcept;
   void to_ring(StoreIo& io) noexcept;
   void push_chain() noexcept;
@@ -80,6 +84,8 @@ class FileStore final : public StoreBase {
   StoreIo* chain_last_ = nullptr;
   unsigned chain_count_ = 0;
   std::uint64_t chain_bytes_ = 0;
+  InlinePolicy inline_writes_;
+  long sleeps_before_ = -1;  // of the shard's thread, when the first inline write of a wake began
   HandlerMemory dispatch_memory_;
   bool dispatch_posted_ = false;
   bool can_try_cache_ = true;  // the file system knows RWF_NOWAIT
