@@ -18,15 +18,6 @@ std::uint64_t now_ns() {
   return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1));
 }
 
-double own_cpu_us() {
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  const auto us = [](const timeval& time) {
-    return static_cast<double>(time.tv_sec) * 1e6 + static_cast<double>(time.tv_usec);
-  };
-  return us(usage.ru_utime) + us(usage.ru_stime);
-}
-
 // CPU time of all threads of a process, from schedstat; nothing when it cannot be read.
 std::optional<double> process_cpu_us(int pid) {
   std::error_code error;
@@ -44,6 +35,15 @@ std::optional<double> process_cpu_us(int pid) {
 }
 
 }  // namespace
+
+double own_cpu_us() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  const auto us = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) * 1e6 + static_cast<double>(time.tv_usec);
+  };
+  return us(usage.ru_utime) + us(usage.ru_stime);
+}
 
 void add_options(CLI::App& app, RunOptions& options) {
   static const std::map<std::string, Op> ops{

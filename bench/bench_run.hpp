@@ -28,6 +28,7 @@ struct Outcome {
 
 // The options that all load generators take.
 void add_options(CLI::App& app, RunOptions& options);
+[[nodiscard]] double own_cpu_us();  // of all threads of this process
 [[nodiscard]] Outcome run_load(const RunOptions& options, std::vector<std::unique_ptr<LoadClient>>& clients);
 void print_report(const RunOptions& options, const Totals& totals, const Outcome& outcome);
 
