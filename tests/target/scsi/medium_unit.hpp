@@ -69,8 +69,6 @@ class TestJournal final : public Store {
   [[nodiscard]] std::uint64_t error_offset() const override { return failed_at; }
   [[nodiscard]] std::uint64_t system_calls() const override { return 0; }
   [[nodiscard]] StoreEngine engine() const override { return StoreEngine::threads; }
-  [[nodiscard]] std::uint64_t error_offset() const override { return 0; }
-  [[nodiscard]] std::uint64_t system_calls() const override { return 0; }
 
   Usage used;
   unsigned atomic_writes = 0;
