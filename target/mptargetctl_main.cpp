@@ -317,7 +317,7 @@ int run(int argc, char** argv) {
   app.add_option("--root", control.root, "Move every file below DIR")->type_name("DIR");
   app.add_flag("-j,--json", control.as_json, "Answer with JSON");
   app.set_version_flag("-V,--version", "mptargetctl " MPTARGETD_VERSION);
-  app.require_subcommand(1);
+  app.require_subcommand(0, 1);  // so that a word that is none is named
   app.fallthrough();
   add_show(app, control);
   add_create(app, control, words);
@@ -328,6 +328,8 @@ int run(int argc, char** argv) {
   add_import(app, words);
   try {
     app.parse(argc, argv);
+    if (app.get_subcommands().empty())
+      throw Failure{ExitCode::invalid_argument, "a command is needed (mptargetctl --help)"};
   } catch (const CLI::CallForHelp&) {
     print(stdout, app.help());
   } catch (const CLI::CallForVersion&) {

@@ -92,14 +92,9 @@ class TgtImport {
       if (words.size() < 3) return writer_.lost(number, words[0], "needs a user and a secret");
       writer_.in_target(fmt::format("{} {} {}", key == "incominguser" ? "incoming_user" : "outgoing_user",
                                     config_quoted(words[1]), config_quoted(words[2])));
-    } else if (key == "initiator-address") {
-      for (std::size_t at = 1; at < words.size(); ++at) {
-        if (import_lower(words[at]) != "all") writer_.in_target("allow_address " + config_quoted(words[at]));
-      }
-    } else if (key == "initiator-name") {
-      for (std::size_t at = 1; at < words.size(); ++at) {
-        if (import_lower(words[at]) != "all") writer_.in_target("allow_initiator " + config_quoted(words[at]));
-      }
+    } else if (key == "initiator-address" || key == "initiator-name") {
+      auto& allowed = key == "initiator-address" ? addresses_ : initiators_;
+      allowed.insert(allowed.end(), words.begin() + 1, words.end());
     } else if (key == "driver") {
       if (rest != "iscsi") writer_.lost(number, "driver " + rest, "only iSCSI is spoken here");
     } else if (key == "controller_tid") {
@@ -144,7 +139,20 @@ class TgtImport {
     return words;
   }
 
+  // ALL beside others means what it means alone.
+  void allow(const char* ours, std::vector<std::string>& allowed) {
+    const auto all = [](const std::string& word) { return import_lower(word) == "all"; };
+    if (std::ranges::none_of(allowed, all)) {
+      for (const std::string& word : allowed) writer_.in_target(fmt::format("{} {}", ours, config_quoted(word)));
+    }
+    allowed.clear();
+  }
+
   void end_target() {
+    if (open_) {
+      allow("allow_address", addresses_);
+      allow("allow_initiator", initiators_);
+    }
     if (store_) stores_.push_back(std::move(*store_));
     store_.reset();
     // tgt gives numbers to backing stores first, from 1: LUN 0 is its controller.
@@ -220,6 +228,7 @@ class TgtImport {
   bool open_ = false;
   std::optional<TgtStore> store_;
   std::vector<TgtStore> stores_;
+  std::vector<std::string> addresses_, initiators_;
   std::map<std::string, std::pair<unsigned, std::string>> whole_;
 };
 

@@ -44,7 +44,7 @@ TEST(Import, Ietd) {
 TEST(Import, Tgt) {
   const Imported imported = import_tgt(content("targets.conf"), "targets.conf");
   EXPECT_TRUE(imported.readable);
-  EXPECT_EQ(imported.lost, 5U);
+  EXPECT_EQ(imported.lost, 6U);
   expect_golden("tgt.golden", imported.text);
   expect_valid(imported.text);
 }
