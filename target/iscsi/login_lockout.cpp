@@ -1,6 +1,6 @@
 #include "target/iscsi/login_lockout.hpp"
 
-#include <algorithm>
+#include <iterator>
 
 namespace mpath::target {
 
@@ -12,7 +12,10 @@ bool LoginLockout::failed(std::string_view initiator, std::string_view address, 
 }
 
 void LoginLockout::succeeded(std::string_view initiator, std::string_view address) {
-  entries_.erase({std::string(address), std::string(initiator)});
+  const auto found = places_.find({std::string(address), std::string(initiator)});
+  if (found == places_.end()) return;
+  entries_.erase(found->second);
+  places_.erase(found);
 }
 
 bool LoginLockout::locked(std::string_view initiator, std::string_view address, TimePoint now) const {
@@ -21,24 +24,31 @@ bool LoginLockout::locked(std::string_view initiator, std::string_view address, 
 }
 
 bool LoginLockout::count(Who who, unsigned most, TimePoint now) {
-  if (!entries_.contains(who)) make_room(now);
-  Entry& entry = entries_[std::move(who)];
+  Entry& entry = entry_of(std::move(who));
   if (entry.forget_at <= now) entry.failures = 0;
   ++entry.failures;
   entry.forget_at = now + lockout_;
   return entry.failures == most;
 }
 
-bool LoginLockout::reached(const Who& who, unsigned most, TimePoint now) const {
-  const auto found = entries_.find(who);
-  return found != entries_.end() && now < found->second.forget_at && found->second.failures >= most;
+// The entry, which is the latest now.
+LoginLockout::Entry& LoginLockout::entry_of(Who who) {
+  if (const auto found = places_.find(who); found != places_.end()) {
+    entries_.splice(entries_.end(), entries_, found->second);
+    return entries_.back();
+  }
+  if (entries_.size() == entries_max) {
+    places_.erase(entries_.front().who);
+    entries_.pop_front();
+  }
+  entries_.push_back({.who = std::move(who)});
+  places_.emplace(entries_.back().who, std::prev(entries_.end()));
+  return entries_.back();
 }
 
-void LoginLockout::make_room(TimePoint now) {
-  if (entries_.size() < entries_max) return;
-  std::erase_if(entries_, [now](const auto& item) { return item.second.forget_at <= now; });
-  if (entries_.size() < entries_max) return;
-  entries_.erase(std::ranges::min_element(entries_, {}, [](const auto& item) { return item.second.forget_at; }));
+bool LoginLockout::reached(const Who& who, unsigned most, TimePoint now) const {
+  const auto found = places_.find(who);
+  return found != places_.end() && now < found->second->forget_at && found->second->failures >= most;
 }
 
 }  // namespace mpath::target

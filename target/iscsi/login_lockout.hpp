@@ -1,4 +1,4 @@
-// Who gave too many wrong CHAP responses lately. Pure, and bounded: the longest forgotten gives way.
+// Who gave too many wrong CHAP responses lately. Pure, and bounded: whose last one is longest ago gives way.
 //
 // An initiator is locked out by its name and address together, so that nobody can lock out another machine by using its
 // name, and machines behind one address do not pay for one that has the wrong secret. An address by itself is locked
@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <list>
 #include <map>
 #include <string>
 #include <string_view>
@@ -31,18 +32,20 @@ class LoginLockout {
  private:
   using Who = std::pair<std::string, std::string>;  // address; initiator, or empty for the address alone
   struct Entry {
+    Who who;
     unsigned failures = 0;
     TimePoint forget_at;  // a pause of `lockout` since the last failure, and it starts afresh
   };
   bool count(Who who, unsigned most, TimePoint now);
   [[nodiscard]] bool reached(const Who& who, unsigned most, TimePoint now) const;
-  void make_room(TimePoint now);
+  [[nodiscard]] Entry& entry_of(Who who);
 
   // Constant after construction.
   unsigned failures_max_;  // 0: nobody is ever locked out
   Duration lockout_;
 
-  std::map<Who, Entry> entries_;
+  std::list<Entry> entries_;  // by their last failure, oldest first
+  std::map<Who, std::list<Entry>::iterator> places_;
 };
 
 }  // namespace mpath::target

@@ -368,9 +368,17 @@ TEST_F(Lockout, AnAddressThatTriesNamesIsLockedOutAsAWhole) {
   EXPECT_FALSE(lockout_.locked("never seen", "2", now_));
 }
 
-TEST_F(Lockout, IsBounded) {
-  for (unsigned i = 0; i < LoginLockout::entries_max + 100; ++i) {
-    static_cast<void>(lockout_.failed("a", std::to_string(i), now_ + std::chrono::milliseconds(i)));
+TEST_F(Lockout, IsBoundedAndForgetsTheOldestFirst) {
+  for (int i = 0; i < 3; ++i) static_cast<void>(lockout_.failed("a", "first", now_));
+  for (unsigned i = 0; i < LoginLockout::entries_max / 2 - 1; ++i) {
+    static_cast<void>(lockout_.failed("a", std::to_string(i), now_));
+  }
+  EXPECT_TRUE(lockout_.locked("a", "first", now_));
+  EXPECT_EQ(lockout_.entries(), LoginLockout::entries_max);
+  static_cast<void>(lockout_.failed("a", "one more", now_));
+  EXPECT_FALSE(lockout_.locked("a", "first", now_));
+  for (unsigned i = 0; i < 2 * LoginLockout::entries_max; ++i) {
+    static_cast<void>(lockout_.failed(std::to_string(i), "1", now_));
     EXPECT_LE(lockout_.entries(), LoginLockout::entries_max);
   }
 }
