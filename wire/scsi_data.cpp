@@ -339,9 +339,11 @@ Result<std::uint16_t> decode_vpd_rotation(std::span<const std::byte> data) {
   return rotation;
 }
 
-Bytes encode_vpd_rotation(std::uint16_t rotation) {
+Bytes encode_vpd_rotation(std::uint16_t rotation, std::uint8_t reads_after_erase) {
   Page page = vpd_page(VpdPage::block_characteristics, block_limits_bytes);
   page.body.u16(rotation);
+  page.body.skip(1);
+  page.body.u8(static_cast<std::uint8_t>(reads_after_erase << 6));
   return std::move(page.bytes);
 }
 

@@ -141,7 +141,8 @@ struct BlockLimits {
 
 // Page B1h: 1 means "does not rotate", 0 "not said", else revolutions per minute.
 [[nodiscard]] Result<std::uint16_t> decode_vpd_rotation(std::span<const std::byte> data);
-[[nodiscard]] Bytes encode_vpd_rotation(std::uint16_t rotation);
+// `reads_after_erase`: WABEREQ, what READ finds after SANITIZE BLOCK ERASE. 0: not said, 1: it reads what is there.
+[[nodiscard]] Bytes encode_vpd_rotation(std::uint16_t rotation, std::uint8_t reads_after_erase = 0);
 
 // Page B2h, SBC-3 6.6.6.
 struct Provisioning {

@@ -295,6 +295,7 @@ void Session::submit(Command& command) {
     command.data_in = vectors;
     command.data_in_room = command.need;
   }
+  command.expected_bytes = command.expected;
   command.expects_data_in = command.scsi().read;
   command.expects_data_out = command.scsi().write;
   command.home = &slot->unit->shard() == &shard_ ? nullptr : &mailbox_;

@@ -14,15 +14,20 @@ namespace {
 constexpr std::uint8_t phase_flush = 1;  // before a READ with FUA, so that it comes from the medium
 constexpr std::uint8_t phase_move = 2;
 
-// The part of the task's buffers that is moved, when it is not all of them.
+// The part of the task's buffers that is moved, when it is not all of them, and room for the rest of the last block
+// that is read.
 struct CutData final : Task::Inside {
   std::vector<iovec> parts;
+  std::vector<std::byte> rest;
 };
 
-std::span<const iovec> cut(Task& task, std::span<const iovec> data, std::uint64_t bytes) {
-  if (byte_count(data) == bytes) return data;
+// `wanted` bytes of the data, and as much more as it takes to make whole blocks of it.
+std::span<const iovec> cut(Task& task, std::span<const iovec> data, std::uint64_t wanted, std::uint64_t whole) {
+  if (wanted == whole && byte_count(data) == wanted) return data;
   auto made = std::make_unique<CutData>();
-  made->parts = slice(data, 0, bytes);
+  made->parts = slice(data, 0, wanted);
+  made->rest.resize(whole - wanted);
+  if (whole > wanted) made->parts.push_back({.iov_base = made->rest.data(), .iov_len = made->rest.size()});
   const std::span<const iovec> parts = made->parts;
   task.inside = made.release();
   return parts;
@@ -38,11 +43,7 @@ void end(Task& task, BlockStatus status) noexcept {
   }
   const bool writing = task.io.op == BlockOp::write;
   if (status == BlockStatus::ok) {
-    if (writing) {
-      core.medium().note_written(task.io.length);
-    } else {
-      task.data_in_bytes = static_cast<std::uint32_t>(task.io.length);
-    }
+    if (writing) core.medium().note_written(task.io.length);
     core.good(task);
     return;
   }
@@ -80,7 +81,7 @@ void granted(RangeLock& lock) noexcept {
 }
 
 void move(UnitCore& core, Task& task, BlockOp op, std::uint64_t lba, std::uint64_t blocks, bool fua,
-          std::span<const iovec> data) {
+          std::span<const iovec> data, std::uint64_t data_bytes) {
   const std::uint32_t bytes = block_bytes(core);
   TaskIo& io = task.io;
   io.task = &task;
@@ -89,7 +90,7 @@ void move(UnitCore& core, Task& task, BlockOp op, std::uint64_t lba, std::uint64
   io.fua = fua;
   io.offset = lba * bytes;
   io.length = blocks * bytes;
-  io.data = cut(task, data, io.length);
+  io.data = cut(task, data, data_bytes, io.length);
   io.done = request_done;
   RangeLock& lock = task.range;
   lock.first = lba;
@@ -107,14 +108,16 @@ void run(UnitCore& core, Task& task, const scsi::Read& command) {
   task.transfer_bytes = std::uint64_t{command.blocks} * bytes;
   if (!accept_protect(core, task, command.protect) || !accept_range(core, task, command.lba, command.blocks)) return;
   if (!accept_transfer(core, task, command.blocks)) return;
-  // What the initiator has no room for is not read: it is a residual.
-  const std::uint64_t blocks = std::min<std::uint64_t>(command.blocks, byte_count(task.data_in) / bytes);
-  if (blocks == 0) {
+  // What the initiator has no room for is a residual.
+  const std::uint64_t room = std::min(task.transfer_bytes, byte_count(task.data_in));
+  if (room == 0) {
     core.good(task);
     return;
   }
+  task.data_in_bytes = static_cast<std::uint32_t>(room);  // unless it fails
+  const std::uint64_t blocks = (room + bytes - 1) / bytes;
   task.phase = command.fua && !write_through(core) ? phase_flush : phase_move;
-  move(core, task, BlockOp::read, command.lba, blocks, false, task.data_in);
+  move(core, task, BlockOp::read, command.lba, blocks, false, task.data_in, room);
 }
 
 void run(UnitCore& core, Task& task, const scsi::Write& command) {
@@ -129,7 +132,8 @@ void run(UnitCore& core, Task& task, const scsi::Write& command) {
     return;
   }
   task.phase = phase_move;
-  move(core, task, BlockOp::write, command.lba, blocks, command.fua || write_through(core), task.data_out);
+  move(core, task, BlockOp::write, command.lba, blocks, command.fua || write_through(core), task.data_out,
+       blocks * bytes);
 }
 
 }  // namespace mpath::target

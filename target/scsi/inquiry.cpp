@@ -18,6 +18,7 @@ constexpr std::uint8_t protocol_iscsi = 5;
 constexpr std::uint16_t versions[] = {0x00a0, 0x0460, 0x04c0, 0x0960};
 constexpr std::uint8_t pages[] = {0x00, 0x80, 0x83, 0x86, 0x87, 0x88, 0x8f, 0xb0, 0xb1, 0xb2};
 constexpr std::uint16_t does_not_rotate = 1;
+constexpr std::uint8_t reads_after_erase = 1;  // WABEREQ: what SANITIZE BLOCK ERASE left can be read, as zeroes
 
 scsi::Bytes standard_data(const LuOptions& options) {
   return scsi::encode_inquiry({.removable = options.removable,
@@ -128,7 +129,7 @@ scsi::Bytes vpd_page(UnitSeat& unit, const Nexus& nexus, std::uint8_t page) {
     case VpdPage::block_limits:
       return scsi::encode_vpd_block_limits(block_limits(unit));
     case VpdPage::block_characteristics:
-      return scsi::encode_vpd_rotation(does_not_rotate);
+      return scsi::encode_vpd_rotation(does_not_rotate, reads_after_erase);
     case VpdPage::provisioning:
       return scsi::encode_vpd_provisioning(provisioning(unit));
   }

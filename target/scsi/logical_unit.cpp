@@ -273,6 +273,7 @@ void LogicalUnit::Impl::take(Task& task) {
   task.data_in_bytes = 0;
   task.transfer_bytes = 0;
   task.phase = 0;
+  task.io.op = BlockOp::flush;  // neither a read nor a write yet: the session's tasks come again
   set_.add(task);
   if (nexus.leaving || closing_) {
     ++waiting_;

@@ -11,6 +11,7 @@ using scsi::Read;
 using scsi::Write;
 using test::Bytes;
 using test::filled;
+using test::joined;
 using test::TestUnit;
 constexpr std::uint32_t block = TestUnit::block;
 
@@ -19,8 +20,7 @@ TEST(Write, PutsTheBlocksWhereTheyBelongAndReadBringsThemBack) {
   const auto written = unit.start(Write{.lba = 3, .blocks = 2}, filled(2 * block, 'a'));
   EXPECT_TRUE(written->good());
   EXPECT_EQ(written->task.transfer_bytes, 2 * block);
-  EXPECT_EQ(unit.on_medium(2, 4),
-            test::joined(test::joined(filled(block, 0), filled(2 * block, 'a')), filled(block, 0)));
+  EXPECT_EQ(unit.on_medium(2, 4), joined(joined(filled(block, 0), filled(2 * block, 'a')), filled(block, 0)));
   const auto read = unit.start(Read{.lba = 3, .blocks = 2}, {}, 2 * block);
   EXPECT_TRUE(read->good());
   EXPECT_EQ(read->in, filled(2 * block, 'a'));
@@ -83,20 +83,27 @@ TEST(Write, WritesTheWholeBlocksThatCame) {
   const auto one = unit.start(Write{.blocks = 2}, filled(block + 100, 'b'));
   EXPECT_TRUE(one->good());
   EXPECT_EQ(one->task.transfer_bytes, 2 * block);
-  EXPECT_EQ(unit.on_medium(0, 2), test::joined(filled(block, 'b'), filled(block, 0)));
+  EXPECT_EQ(unit.on_medium(0, 2), joined(filled(block, 'b'), filled(block, 0)));
 }
 
-TEST(Read, ReadsTheWholeBlocksThereIsRoomFor) {
+TEST(Read, ReadsAsMuchAsThereIsRoomFor) {
   TestUnit unit;
   unit.put(0, filled(2 * block, 'r'));
   const auto one = unit.start(Read{.blocks = 2}, {}, block);
   EXPECT_TRUE(one->good());
   EXPECT_EQ(one->task.data_in_bytes, block);
   EXPECT_EQ(one->task.transfer_bytes, 2 * block);
+  const auto part = unit.start(Read{.blocks = 1}, {}, 200);
+  EXPECT_TRUE(part->good());
+  EXPECT_EQ(part->task.data_in_bytes, 200u);
+  EXPECT_EQ(part->in, filled(200, 'r'));
   const auto odd = unit.start(Read{.blocks = 2}, {}, block + 188);
   EXPECT_TRUE(odd->good());
-  EXPECT_EQ(odd->task.data_in_bytes, block);
-  EXPECT_EQ(odd->in, test::joined(filled(block, 'r'), filled(188, 0)));
+  EXPECT_EQ(odd->in, filled(block + 188, 'r'));
+  const auto more = unit.start(Read{.blocks = 1}, {}, 1000);
+  EXPECT_TRUE(more->good());
+  EXPECT_EQ(more->task.data_in_bytes, block);
+  EXPECT_EQ(more->in, joined(filled(block, 'r'), filled(1000 - block, 0)));
   EXPECT_TRUE(unit.start(Read{.blocks = 1})->good());
 }
 
@@ -168,7 +175,7 @@ TEST(BlockCommands, AbortedInFlightEndWithoutAnswer) {
 
 TEST(BlockCommands, AbortedWhileTheyWaitForBlocksTouchNothing) {
   TestUnit unit(std::chrono::milliseconds(1));
-  const auto alone = unit.start(scsi::CompareAndWrite{.blocks = 1}, test::joined(filled(block, 0), filled(block, 'c')));
+  const auto alone = unit.start(scsi::CompareAndWrite{.blocks = 1}, joined(filled(block, 0), filled(block, 'c')));
   const auto write = unit.start(Write{.blocks = 1}, filled(block, 'w'));
   write->task.aborted = true;
   unit.settle();

@@ -123,6 +123,7 @@ class TestUnit final : public UnitCore {
     Execution& run = run_of(task);
     run.sense = sense;
     run.detail = detail;
+    task.data_in_bytes = 0;
     end(task, scsi::Status::check_condition);
   }
   void fail(Task& task, BlockStatus status, std::optional<std::uint64_t> lba) override {
