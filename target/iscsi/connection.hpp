@@ -95,6 +95,10 @@ class Connection {
   // The data segment that is being received, if any, goes nowhere from here on.
   void discard_rest() { pdu_.places = {}; }
 
+  // Sends now what the socket takes: before close().
+  void send_now() {
+    if (!writing_ && !closed_) flush();
+  }
   void close(error_code why);
   // Nothing is received any more; closes when all is sent.
   void finish();

@@ -8,6 +8,7 @@
 #include "base/check.hpp"
 #include "base/shard.hpp"
 #include "target/iscsi/session_pdus.hpp"
+#include "target/scsi/absent_unit.hpp"
 
 namespace mpath::target {
 namespace {
@@ -276,13 +277,19 @@ void Session::submit(Command& command) {
   }
   LunSlot* const slot = command.slot;
   const bool here = slot != nullptr && slot->state == LunSlot::State::attached;
-  if (!here || std::to_integer<unsigned>(command.cdb[0]) == static_cast<unsigned>(scsi::Opcode::report_luns)) {
+  if (!here || is_report_luns(command)) {
     run_local(command);
     return;
   }
   command.state = Command::State::working;
   ++working_;
   command.nexus = slot->nexus;
+  set_buffers(command);
+  command.home = &slot->unit->shard() == &shard_ ? nullptr : &mailbox_;
+  slot->unit->submit(command);
+}
+
+void Session::set_buffers(Command& command) {
   std::size_t count = 0;
   if (command.first_bytes > 0) command.vectors[count++] = {command.first.data(), command.first_bytes};
   if (command.rest) command.vectors[count++] = {command.rest.data(), command.rest.size()};
@@ -298,8 +305,7 @@ void Session::submit(Command& command) {
   command.expected_bytes = command.expected;
   command.expects_data_in = command.scsi().read;
   command.expects_data_out = command.scsi().write;
-  command.home = &slot->unit->shard() == &shard_ ? nullptr : &mailbox_;
-  slot->unit->submit(command);
+  command.expected_bytes = command.expected;
 }
 
 void Session::on_done(Task& task) noexcept {

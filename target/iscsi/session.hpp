@@ -149,6 +149,7 @@ class Session final : public std::enable_shared_from_this<Session> {
   void gathered(Command& command);
   void pump(LunSlot& slot);
   void submit(Command& command);
+  void set_buffers(Command& command);
   void done(Command& command) noexcept;
   static void on_done(Task& task) noexcept;
   static void on_mail(void* owner, Task& task) noexcept;

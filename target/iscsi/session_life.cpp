@@ -309,6 +309,7 @@ void Session::announce_end() {
   if (members_.empty() || state_ != State::running) return;
   send_async(*members_.front(), {.event = iscsi::AsyncEvent::session_drop,
                                  .parameter2 = static_cast<std::uint16_t>(parameters_.time2wait)});
+  members_.front()->link.send_now();
 }
 
 void Session::attention(const LogicalUnit* unit, const scsi::Sense& sense) {

@@ -6,6 +6,7 @@
 #include "target/iscsi/residual.hpp"
 #include "target/iscsi/send_targets.hpp"
 #include "target/iscsi/session_pdus.hpp"
+#include "target/scsi/absent_unit.hpp"
 #include "wire/iscsi_limits.hpp"
 #include "wire/scsi_cdb.hpp"
 #include "wire/scsi_data.hpp"
@@ -117,51 +118,19 @@ void Session::fail(Command& command, const scsi::Sense& sense) {
 
 // Commands that are the target's own: the list of LUNs, and all that go to a LUN where nobody is.
 void Session::run_local(Command& command) {
-  const auto give = [&](std::span<const std::byte> answer, std::uint64_t allocation) {
-    const std::size_t length = std::min<std::uint64_t>(answer.size(), allocation);
-    const std::size_t room = std::min<std::size_t>(length, command.first.size());
-    std::ranges::copy(answer.first(room), command.first.data());
-    command.data_in_bytes = static_cast<std::uint32_t>(room);
-    command.transfer_bytes = length;
-    respond(command);
-  };
-  const auto parsed = scsi::parse_cdb(std::span(command.cdb).first(command.cdb_length));
-  if (parsed) {
-    if (const auto* const list = std::get_if<scsi::ReportLuns>(&*parsed)) {
-      if (list->select > 2 || list->length < 16) {
-        fail(command, scsi::sense::invalid_field_in_cdb);
-        return;
-      }
-      std::vector<scsi::Lun> luns;
-      if (list->select != 1) {  // 1: well known logical units only, and there are none
-        for (const LunEntry& entry : view_->luns) luns.push_back(entry.lun);
-      }
-      // The list is what "reported LUNs data has changed" asks for (SPC-4, 6.33).
-      for (const auto& slot : slots_) {
-        if (slot->state != LunSlot::State::attached) continue;
-        slot->unit->shard().post(
-            [self = shared_from_this(), nexus = slot->nexus] { nexus->attentions.clear(scsi::sense::luns_changed); });
-      }
-      give(scsi::encode_luns(luns), list->length);
-      return;
-    }
-    if (const auto* const inquiry = std::get_if<scsi::Inquiry>(&*parsed)) {
-      if (inquiry->evpd || inquiry->page != 0) {
-        fail(command, scsi::sense::invalid_field_in_cdb);
-        return;
-      }
-      const scsi::InquiryData nobody{.qualifier = 3, .type = 0x1f, .version = 6, .has_response_data = true};
-      give(scsi::encode_inquiry(nobody), inquiry->length);
-      return;
-    }
-    if (const auto* const request = std::get_if<scsi::RequestSense>(&*parsed)) {
-      const scsi::SenseBytes sense =
-          scsi::encode_sense({.sense = scsi::sense::lun_not_supported, .descriptor_format = request->descriptor});
-      give(sense.view(), request->length);
-      return;
+  std::vector<scsi::Lun> luns;
+  if (is_report_luns(command)) {
+    for (const LunEntry& entry : view_->luns) luns.push_back(entry.lun);
+    // The list is what "reported LUNs data has changed" asks for (SPC-4, 6.33).
+    for (const auto& slot : slots_) {
+      if (slot->state != LunSlot::State::attached) continue;
+      slot->unit->shard().post(
+          [self = shared_from_this(), nexus = slot->nexus] { nexus->attentions.clear(scsi::sense::luns_changed); });
     }
   }
-  fail(command, scsi::sense::lun_not_supported);
+  set_buffers(command);
+  answer_absent(command, luns);
+  respond(command);
 }
 
 // ---- the rest ------------------------------------------------------------------------------------------------------

@@ -448,14 +448,14 @@ void LogicalUnit::manage(iscsi::TaskFunction function, Nexus& nexus, std::uint32
   const auto complete = [done] { done(TaskResult::complete); };
   switch (function) {
     case TaskFunction::abort_task: {
-      bool found = false;
+      const auto found = std::make_shared<bool>(false);  // asked when the task has ended, which may be later
       const auto which = [&](const Task& task) {
         const bool is_it = task.nexus == &nexus && task.tag == tag;
-        found = found || is_it;
+        *found = *found || is_it;
         return is_it ? Task::Abort::silent : Task::Abort::no;
       };
-      impl_->abort_where(which, [&found, complete, done] {
-        if (found) return complete();
+      impl_->abort_where(which, [found, complete, done] {
+        if (*found) return complete();
         done(TaskResult::no_such_task);
       });
       return;

@@ -180,6 +180,7 @@ std::optional<SeenPdu> ScriptInitiator::next() {
     }
     pdu.data.resize(head->data_length);
     account(pdu);
+    if (skip_async && pdu.opcode == iscsi::Opcode::async_message) continue;
     const auto ping = pdu.opcode == iscsi::Opcode::nop_in ? iscsi::decode_nop_in(pdu.header()) : Result<iscsi::NopIn>();
     const bool asks = pdu.opcode == iscsi::Opcode::nop_in && ping && ping->ttt != iscsi::reserved_tag;
     if (!asks || !answer_pings) return pdu;
@@ -208,12 +209,16 @@ void ScriptInitiator::account(const SeenPdu& pdu) {
 }
 
 bool ScriptInitiator::silent() {
-  const iscsi::NopOut probe = nop(true);
-  send(probe);
-  const auto answer = next();
-  if (!answer || answer->opcode != iscsi::Opcode::nop_in) return false;
-  const auto decoded = iscsi::decode_nop_in(answer->header());
-  return decoded && decoded->itt == probe.itt;
+  // The second one is answered after everything that the target had posted to itself when it answered the first.
+  for (int round = 0; round < 2; ++round) {
+    const iscsi::NopOut probe = nop(true);
+    send(probe);
+    const auto answer = next();
+    if (!answer || answer->opcode != iscsi::Opcode::nop_in) return false;
+    const auto decoded = iscsi::decode_nop_in(answer->header());
+    if (!decoded || decoded->itt != probe.itt) return false;
+  }
+  return true;
 }
 
 bool ScriptInitiator::closed() {

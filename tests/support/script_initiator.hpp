@@ -112,10 +112,11 @@ class ScriptInitiator {
   [[nodiscard]] std::optional<SeenPdu> next();
   template <typename Pdu>
   [[nodiscard]] Seen<Pdu> expect();
-  // Nothing came, and nothing will before the target has answered a ping: for "is ignored".
+  // Nothing came, and nothing will before the target has answered two pings: for "is ignored".
   [[nodiscard]] bool silent();
   [[nodiscard]] bool closed();  // the next thing is the end of the connection
   bool answer_pings = true;
+  bool skip_async = false;  // async messages are left out
 
   // --- whole exchanges
   [[nodiscard]] Seen<iscsi::ScsiResponse> status_of(const iscsi::ScsiCommand& command,

@@ -176,6 +176,7 @@ class SessionTest : public ::testing::Test {
     });
     return future.get();
   }
+  void run_void(boost::asio::awaitable<void> work) { run(std::move(work)); }
   template <typename Work>
   void await_on(Shard& shard, Work work) {
     std::promise<void> done;
