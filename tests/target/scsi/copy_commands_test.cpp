@@ -308,5 +308,39 @@ TEST_F(TwoUnits, KeepTheirReservations) {
   EXPECT_EQ(peers.held, 0);
 }
 
+// The other unit lives on a thread of its own: whatever is done to it is done there.
+TEST(TwoShards, CopyAcrossThem) {
+  TestUnit unit;
+  OnePeer peers;
+  unit.lu_options.copy_peers = &peers;
+  Shard there{1};
+  MemoryDevice medium;
+  const Bytes data = numbered(8);
+  medium.poke(4 * block, data);
+  MemoryLog log;
+  LuOptions options;
+  options.name = "other";
+  options.uuid = peers.uuid;
+  LogicalUnit other(there, options, medium, log, {}, unit.no_log);
+  peers.unit = &other;
+  there.start();
+  const auto wait_for = [&unit](const auto& condition) {
+    while (!condition()) unit.own_shard.context().run_one();
+  };
+  CopyParameters parameters{.list_id = 1, .targets = {target_of(peers.uuid), target_of(unit.lu_options.uuid)}};
+  parameters.segments = {{.source = 0, .destination = 1, .blocks = 8, .source_lba = 4, .destination_lba = 40},
+                         {.source = 1, .destination = 0, .blocks = 8, .source_lba = 40, .destination_lba = 1000}};
+  const auto run = start_copy(unit, parameters);
+  wait_for([&run] { return !run->waits(); });
+  EXPECT_TRUE(run->good());
+  EXPECT_EQ(unit.on_medium(40, 8), data);
+  bool closed = false;
+  there.post([&] { other.close([&] { unit.own_shard.post([&closed] { closed = true; }); }); });
+  wait_for([&closed] { return closed; });
+  there.stop();
+  EXPECT_EQ(medium.peek(1000 * block, 8 * block), data);
+  EXPECT_EQ(peers.held, 0);
+}
+
 }  // namespace
 }  // namespace mpath::target
