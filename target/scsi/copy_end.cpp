@@ -6,6 +6,7 @@
 #include "target/scsi/logical_unit.hpp"
 #include "target/scsi/task_data.hpp"
 #include "wire/scsi_data.hpp"
+#include "wire/scsi_sense.hpp"
 
 namespace mpath::target {
 namespace {
@@ -108,6 +109,12 @@ class PeerCommand final : public Task {
   bool await_resume() noexcept {
     return !aborted && status == scsi::Status::good && (!expects_data_in || data_in_bytes == data_in_room);
   }
+  // The unit had something to say first, and has said it now.
+  [[nodiscard]] bool told_attention() const {
+    const auto told = scsi::decode_sense(sense.view());
+    return !aborted && status == scsi::Status::check_condition && told &&
+           told->sense.key == scsi::SenseKey::unit_attention;
+  }
 
  private:
   void ended() noexcept {
@@ -143,6 +150,7 @@ class OtherEnd final : public CopyEnd {
     for (unsigned i = 0; i < attentions_max && !ready; ++i) {
       PeerCommand test(unit_, *nexus_, scsi::test_unit_ready_cdb(), mailbox());
       ready = co_await test;
+      if (!ready && !test.told_attention()) break;
     }
     if (!ready) co_return Outcome::fail(third_party_failed);
     std::vector<std::byte> answer(capacity_bytes);
@@ -156,17 +164,25 @@ class OtherEnd final : public CopyEnd {
   }
   Part<Outcome> read(std::uint64_t lba, std::uint64_t blocks, std::span<std::byte> into) override {
     const scsi::Cdb cdb = scsi::read_cdb(lba, static_cast<std::uint32_t>(blocks));
-    PeerCommand command(unit_, *nexus_, cdb, mailbox());
-    command.receive(into);
-    const bool good = co_await command;
-    co_return good ? Outcome() : Outcome::fail(third_party_failed);
+    for (unsigned i = 0; i < attentions_max; ++i) {
+      PeerCommand command(unit_, *nexus_, cdb, mailbox());
+      command.receive(into);
+      const bool good = co_await command;
+      if (good) co_return Outcome();
+      if (!command.told_attention()) break;
+    }
+    co_return Outcome::fail(third_party_failed);
   }
   Part<Outcome> write(std::uint64_t lba, std::uint64_t blocks, std::span<std::byte> from) override {
     const scsi::Cdb cdb = scsi::write_cdb(lba, static_cast<std::uint32_t>(blocks));
-    PeerCommand command(unit_, *nexus_, cdb, mailbox());
-    command.send(from);
-    const bool good = co_await command;
-    co_return good ? Outcome() : Outcome::fail(third_party_failed);
+    for (unsigned i = 0; i < attentions_max; ++i) {
+      PeerCommand command(unit_, *nexus_, cdb, mailbox());
+      command.send(from);
+      const bool good = co_await command;
+      if (good) co_return Outcome();
+      if (!command.told_attention()) break;
+    }
+    co_return Outcome::fail(third_party_failed);
   }
   Part<Outcome> close() override {
     if (nexus_ == nullptr) co_return Outcome();
