@@ -8,6 +8,7 @@
 #include "base/check.hpp"
 #include "base/shard.hpp"
 #include "target/scsi/access.hpp"
+#include "target/scsi/command_table.hpp"
 #include "target/scsi/dispatch.hpp"
 #include "target/scsi/medium_state.hpp"
 #include "target/scsi/state_changes.hpp"
@@ -66,6 +67,8 @@ struct LogicalUnit::Impl final : UnitSeat, BlockDeviceObserver {
   void finish(Task& task);
   void settle_waits(const Task& task);
   void hand_back(Task& task);
+  void count(const Task& task);
+  void abort_after_error(const Nexus* nexus);
   template <typename Which>
   void abort_where(Which which, std::function<void()> ended);
   [[nodiscard]] bool per_nexus() const { return state().modes.task_set_type == 1; }
@@ -222,7 +225,25 @@ void LogicalUnit::Impl::fail(Task& task, const scsi::Sense& sense, const SenseDe
   task.sense.length = bytes.length;
   task.data_in_bytes = 0;
   if (sense.key == scsi::SenseKey::medium_error || sense.key == scsi::SenseKey::hardware_error) ++errors_;
+  const Nexus* const nexus = task.nexus;
   end(task, scsi::Status::check_condition);
+  if (state().modes.queue_error != 0) abort_after_error(nexus);
+}
+
+// QERR of the control mode page (SPC-4 7.5.8): 01b ends all tasks of the task set, 11b those of the nexus.
+void LogicalUnit::Impl::abort_after_error(const Nexus* nexus) {
+  const bool only_own = state().modes.queue_error == 3 || per_nexus();
+  const bool tell_them = state().modes.aborted_task_status;
+  std::set<Nexus*> others;
+  const auto which = [&](const Task& task) {
+    if (task.nexus == nexus) return Task::Abort::silent;
+    if (only_own) return Task::Abort::no;
+    others.insert(task.nexus);
+    return tell_them ? Task::Abort::told : Task::Abort::silent;
+  };
+  abort_where(which, [] {});
+  if (tell_them) return;
+  for (Nexus* other : others) tell(*other, sense::commands_cleared);
 }
 
 void LogicalUnit::Impl::fail(Task& task, BlockStatus status, std::optional<std::uint64_t> lba) {
@@ -321,13 +342,7 @@ void LogicalUnit::Impl::finish(Task& task) {
       task.data_in_bytes = 0;
       break;
   }
-  if (task.status == scsi::Status::good && task.io.op == BlockOp::read && task.data_in_bytes > 0) {
-    ++reads_;
-    read_bytes_ += task.data_in_bytes;
-  } else if (task.status == scsi::Status::good && task.io.op == BlockOp::write && task.data_out_bytes > 0) {
-    ++writes_;
-    write_bytes_ += task.data_out_bytes;
-  }
+  if (task.status == scsi::Status::good && !task.aborted) count(task);
   Nexus& nexus = *task.nexus;
   set_.remove(task);
   --nexus.tasks;
@@ -337,6 +352,18 @@ void LogicalUnit::Impl::finish(Task& task) {
   hand_back(task);
   if (was_aborted) settle_waits(*address);
   if (waiting_ > 0) start_waiting();
+}
+
+void LogicalUnit::Impl::count(const Task& task) {
+  const CommandRow* const row = find_command(task.cdb);
+  if (row == nullptr) return;
+  if (row->moves == Moves::in_blocks) {
+    ++reads_;
+    read_bytes_ += task.data_in_bytes;
+  } else if (row->moves == Moves::out_blocks) {
+    ++writes_;
+    write_bytes_ += task.data_out_bytes;
+  }
 }
 
 void LogicalUnit::Impl::hand_back(Task& task) {
