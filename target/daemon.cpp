@@ -153,6 +153,27 @@ struct TargetDaemon::Impl {
     return std::make_shared<const TargetView>(std::move(made));
   }
 
+  // The picture there is, and the targets to come as not ready: between listening and serving an initiator is told to
+  // try again. "No such target" would be final, for Linux's first login.
+  [[nodiscard]] std::shared_ptr<const TargetsView> with_coming(const TargetdConfig& next) const {
+    auto picture = std::make_shared<TargetsView>(*view);
+    picture->discovery = next.discovery;
+    for (const TargetConfig& target : next.targets) {
+      if (view->find(target.name) != nullptr) continue;
+      TargetView coming{.name = target.name};
+      for (const PortalGroupConfig* group : groups_of(next, target)) {
+        PortalGroupView shown{.tag = group->tag, .portals = {}, .peer = group->peer};
+        for (const Portal& portal : group->portals)
+          shown.portals.push_back({.host = portal.address, .port = portal.port, .portal_group = group->tag});
+        coming.groups.push_back(std::move(shown));
+      }
+      coming.access = target.access;
+      coming.ready = false;
+      picture->targets.push_back(std::make_shared<const TargetView>(std::move(coming)));
+    }
+    return picture;
+  }
+
   // `keep`: targets whose picture stays the one there is, so that nobody looks at their sessions.
   [[nodiscard]] awaitable<void> show_targets(std::function<bool(const TargetConfig&)> keep) {
     auto next = std::make_shared<TargetsView>();
@@ -181,8 +202,11 @@ struct TargetDaemon::Impl {
       std::erase(plan.units_adjusted, unit.name);
       plan.units_reopened.push_back(unit.name);
     }
-    if (auto listening = portals->listen(wanted_portals(next.config)); !listening)
+    portals->set_targets(with_coming(next.config));
+    if (auto listening = portals->listen(wanted_portals(next.config)); !listening) {
+      portals->set_targets(view);
       co_return std::unexpected(failed(listening.error()));
+    }
     troubles.clear();
     const TargetdConfig before = std::move(parsed.config);
     parsed = std::move(next);

@@ -13,13 +13,13 @@ namespace {
 
 using Direction = TransferNeed::Direction;
 
-// The initiator announced data the other way only: there is no buffer for what the command moves.
+// The initiator announced data to come only, and the command is to take some: there is none to take. The other way
+// round it has no room for what it reads, as if it had announced none: that is a residual, not an error.
 bool wrong_way(const Task& task, Direction direction) {
   switch (direction) {
     case Direction::none:
-      return false;
     case Direction::in:
-      return task.expects_data_out && !task.expects_data_in;
+      return false;
     case Direction::out:
       return task.expects_data_in && !task.expects_data_out;
   }

@@ -11,7 +11,7 @@ namespace mpath::target {
 namespace {
 
 constexpr std::uint32_t write_same_blocks_max = 32768;
-constexpr std::uint32_t unmap_blocks_max = 8 << 20;
+constexpr std::uint32_t unmap_blocks_max = 1 << 20;
 constexpr std::uint32_t unmap_ranges_max = 256;
 // The unit of thin provisioning's counts: 2^11 blocks.
 constexpr std::uint8_t threshold_exponent = 11;
