@@ -204,17 +204,14 @@ far_side_speaks() { in_t ip route del blackhole "10.77.${1#eth}.1/32"; }
 declare -A TARGET_PID=()
 # target_config NAME: what is on standard input becomes its etc/mptarget/mptarget.conf
 target_config() { mkdir -p "$LAB/$1/etc/mptarget" && cat > "$LAB/$1/etc/mptarget/mptarget.conf"; }
-# start_mptargetd NAME [ADDRESS...]: waits until it listens at these (default: the first portal)
+# start_mptargetd NAME: waits until it serves; before that it answers logins with "not ready"
 start_mptargetd() {
-  local name=$1 address; shift
-  [ $# -gt 0 ] || set -- "$PORTAL0"
-  start_in "$NS_T" "$LAB/mptargetd.$name.log" mptargetd --root "$LAB/$name"
-  TARGET_PID[$name]=$STARTED
-  for address in "$@"; do
-    wait_quietly 20 target_listens "$name" "$address" || { cat "$LAB/mptargetd.$name.log" >&2; die "mptargetd does not start"; }
-  done
+  local log=$LAB/mptargetd.$1.log
+  start_in "$NS_T" "$log" mptargetd --root "$LAB/$1"
+  TARGET_PID[$1]=$STARTED
+  wait_quietly 20 eval 'gone $STARTED || grep -q " started version=" "$log"'
+  alive "$STARTED" && grep -q " started version=" "$log" || { cat "$log" >&2; die "mptargetd does not start"; }
 }
-target_listens() { gone "${TARGET_PID[$1]}" || listening_in_target "$2:3260" && alive "${TARGET_PID[$1]}"; }
 # stop_mptargetd NAME [SIGNAL]
 stop_mptargetd() { end_process "${TARGET_PID[$1]}" "${2:-KILL}"; }
 tctl() { local name=$1; shift; in_t mptargetctl --root "$LAB/$name" "$@"; }
