@@ -56,6 +56,15 @@ struct LuOptions {
   std::vector<TargetPort> ports;
 };
 
+// The state of a unit that never had one: mode values as configured. (A state that was written down wins: initiators
+// may have changed WCE.)
+[[nodiscard]] inline LuState first_state(const LuOptions& options) {
+  LuState state;
+  state.modes.write_cache = options.write_cache;
+  state.saved_modes = state.modes;
+  return state;
+}
+
 // Where changes of the state go before they take effect. One node: a file. A pair: the replicated log.
 class StateLog {
  public:
