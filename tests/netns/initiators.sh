@@ -6,8 +6,7 @@ lab_begin mptargetd iscsi-ls qemu-img qemu-io
 
 MIB=1048576
 secret=initiator-secret
-{ disk_config "$LAB/disk.img"
-  printf 'target %s.chap {\n  lun 0 disk\n  incoming_user initiator %s\n}\n' "$IQN" "$secret"; } | target_config main
+disk_config "$LAB/disk.img" | target_config main
 start_mptargetd main
 URL=iscsi://$PORTAL0:3260/$IQN/0
 CHAP_URL=iscsi://initiator%$secret@$PORTAL0:3260/$IQN.chap/0
@@ -15,11 +14,11 @@ CHAP_URL=iscsi://initiator%$secret@$PORTAL0:3260/$IQN.chap/0
 story "libiscsi's tools"
 exits 0 "iscsi-ls" in_i iscsi-ls -s "iscsi://$PORTAL0"
 out_has "Target:$IQN Portal:$PORTAL0:3260,1"
-check "it lists one disk of 256 MiB for each target that needs no secret" grep -qE '^Lun:0 +Type:DIRECT_ACCESS \(Size:25[56]M\)' "$LAB/out"
+check "it lists the disk of 256 MiB" grep -qE '^Lun:0 +Type:DIRECT_ACCESS \(Size:25[56]M\)' "$LAB/out"
 exits 0 "iscsi-inq" in_i iscsi-inq "$URL"
 out_has "Vendor:MPATH"
 exits 0 "iscsi-inq of the designators" in_i iscsi-inq -e 1 -c 131 "$URL"
-out_has "Designator Type:NAA"
+out_has "Designator Type:(3) NAA"
 exits 0 "iscsi-readcapacity16" in_i iscsi-readcapacity16 "$URL"
 out_has "Total size:268435456"
 exits 0 "iscsi-swp protects the disk" in_i iscsi-swp -s on "$URL"
@@ -62,7 +61,10 @@ check "it tells data from holes" eval 'grep -q "\"data\": true" "$LAB/out" && gr
 exits 0 "and back, into another file" in_i qemu-img convert -f raw -O raw "$URL" "$LAB/copy"
 check "it is the image" cmp "$LAB/image" "$LAB/copy"
 
-story "CHAP"
+story "CHAP, for a target that comes while others are served"
+{ disk_config "$LAB/disk.img"
+  printf 'target %s.chap {\n  lun 0 disk\n  incoming_user initiator %s\n}\n' "$IQN" "$secret"; } | target_config main
+check "the target takes the new configuration" tctl main reload
 check "without a secret there is no login" eval '! in_i iscsi-inq "iscsi://$PORTAL0:3260/$IQN.chap/0"'
 check "with a wrong one neither" eval '! in_i iscsi-inq "iscsi://initiator%wrong-secret-12@$PORTAL0:3260/$IQN.chap/0"'
 exits 0 "with it there is" in_i qemu-io -f raw -c "write -P 4 3M 64k" -c "read -P 4 3M 64k" "$CHAP_URL"

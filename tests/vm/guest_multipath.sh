@@ -36,7 +36,7 @@ blacklist {
 }
 CONF
 exits 0 "discovery of portal group 2" iscsiadm -m discovery -t sendtargets -p "$GROUP2"
-check "portal group 1 is optimized, portal group 2 is not" host alua 1=optimized 2=non-optimized
+check "portal group 1 is optimized, portal group 2 is not" host alua 1=active/optimized 2=active/non-optimized
 multipathd -d -s > "$LAB/multipathd.log" 2>&1 &
 MULTIPATHD=$!
 exits 0 "login to portal group 1" login "$IQN.alua" "$GROUP1"
@@ -63,16 +63,16 @@ rounds > "$LAB/rounds.log" 2>&1 &
 ROUNDS=$!
 wait_until 30 "I/O goes through $FIRST, portal group 1" grows "$FIRST" "$(written "$FIRST")"
 before=$(written "$SECOND")
-check "the states change places" host alua 1=non-optimized 2=optimized
+check "the states change places" host alua 1=active/non-optimized 2=active/optimized
 wait_until 30 "the group of $SECOND is active" active_disk_is "$SECOND"
 wait_until 30 "I/O goes through it" grows "$SECOND" "$before"
 
 before=$(written "$FIRST")
-check "portal group 1 is optimized, 2 is standby" host alua 1=optimized 2=standby
+check "portal group 1 is optimized, 2 is standby" host alua 1=active/optimized 2=standby
 wait_until 30 "the group of $FIRST is active" active_disk_is "$FIRST"
 wait_until 30 "I/O goes through it" grows "$FIRST" "$before"
 
-check "both are optimized" host alua 1=optimized 2=optimized
+check "both are optimized" host alua 1=active/optimized 2=active/optimized
 wait_until 30 "one group of both" eval 'path_groups | grep -qE "^50 active ($FIRST $SECOND|$SECOND $FIRST)\$"'
 before=$(written "$SECOND")
 check "portal group 1 cannot be reached" host unplug 1
