@@ -41,8 +41,9 @@ class Runner {
     boost::asio::co_spawn(control_, daemon_.start(), [this](const std::exception_ptr& exception, error_code error) {
       if (exception) std::rethrow_exception(exception);
       started_ = true;
-      if (error) status_ = 1;
-      if (error || stop_wanted_) return stop_now();
+      // What stands on the command line is there to be served, or there is nothing to do.
+      if (error || (!arguments_.units.empty() && daemon_.units().any_offline())) status_ = 1;
+      if (status_ != 0 || stop_wanted_) return stop_now();
       ::sd_notifyf(0, "READY=1\nSTATUS=serving\nMAINPID=%d", static_cast<int>(::getpid()));
       log_.notice("started version={}", MPTARGETD_VERSION);
       if (!arguments_.units.empty()) tell_how_to_connect();

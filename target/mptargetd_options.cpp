@@ -69,10 +69,9 @@ std::expected<TargetDaemonOptions, std::string> options_of_units(const Mptargetd
   const char* root = std::getenv("MPATHD_ROOT");
   if (!arguments.root.empty() || (root != nullptr && *root != '\0')) return options;
   options.control_socket = false;
-  const fs::path scratch = fs::temp_directory_path() / fmt::format("mptargetd.{}", ::getpid());
-  options.unit_directory = [beside, scratch](const std::string& unit) {
+  options.unit_directory = [beside](const std::string& unit) {
     const auto place = beside.find(unit);
-    return place != beside.end() ? fs::path(place->second) : scratch / unit;
+    return place != beside.end() ? fs::path(place->second) : fs::path();
   };
   return options;
 }

@@ -104,7 +104,9 @@ struct Units::Impl {
                                                                  const Log& about) {
     const auto place = directory(config.name);
     Opened opened;
-    if (config.unit.uuid != Uuid{}) {
+    if (place.empty()) {
+      opened.uuid = config.unit.uuid != Uuid{} ? config.unit.uuid : make_uuid();
+    } else if (config.unit.uuid != Uuid{}) {
       if (auto kept = keep_unit_uuid(place, config.unit.uuid); !kept) return std::unexpected(kept.error());
       opened.uuid = config.unit.uuid;
     } else {
@@ -112,9 +114,11 @@ struct Units::Impl {
       if (!uuid) return std::unexpected(uuid.error());
       opened.uuid = *uuid;
     }
-    auto state = load_unit_state(place);
-    if (!state) return std::unexpected(state.error());
-    opened.state = std::move(*state);
+    if (!place.empty()) {
+      auto state = load_unit_state(place);
+      if (!state) return std::unexpected(state.error());
+      opened.state = std::move(*state);
+    }
     auto store = Store::open(shard, config.store, about);
     if (!store) return std::unexpected(store.error());
     opened.store = std::move(*store);
@@ -178,7 +182,11 @@ awaitable<void> Units::open(LuConfig config, UnitPorts ports) {
   options.copy_peers = impl_->peers.get();
   auto make = [this, &config, &entry, &opened, &options, &about] {
     auto bundle = std::make_shared<Bundle>();
-    bundle->state_log = std::make_unique<FileStateLog>(*entry.shard, impl_->pool, impl_->directory(config.name), about);
+    const auto place = impl_->directory(config.name);
+    if (place.empty())
+      bundle->state_log = std::make_unique<VolatileStateLog>(*entry.shard);
+    else
+      bundle->state_log = std::make_unique<FileStateLog>(*entry.shard, impl_->pool, place, about);
     bundle->store = std::make_unique<DrilledStore>(std::move(opened->store), entry.shard->clock(), about);
     // check_drills() has passed it when the configuration was read.
     if (!config.drill.empty()) static_cast<void>(bundle->store->drill().set(config.drill));
@@ -222,13 +230,13 @@ std::shared_ptr<LogicalUnit> Units::find(const std::string& name) const {
   return {place->second.bundle, place->second.bundle->unit.get()};
 }
 
-bool Units::known(const std::string& name) const {
-  return impl_->entries.contains(name);
-}
-
 bool Units::offline(const std::string& name) const {
   const auto place = impl_->entries.find(name);
   return place != impl_->entries.end() && place->second.bundle == nullptr;
+}
+
+bool Units::any_offline() const {
+  return std::ranges::any_of(impl_->entries, [](const auto& entry) { return entry.second.bundle == nullptr; });
 }
 
 awaitable<std::vector<UnitReport>> Units::report() const {

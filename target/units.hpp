@@ -40,7 +40,7 @@ struct UnitReport {
 
 class Units {
  public:
-  // Where a unit keeps its UUID and state.
+  // Where a unit keeps its UUID and state; empty: it keeps nothing.
   using DirectoryOf = std::function<std::filesystem::path(const std::string& unit)>;
   // `shards` and `pool` are borrowed; the shards run.
   Units(boost::asio::io_context& control, std::vector<Shard*> shards, boost::asio::thread_pool& pool,
@@ -55,8 +55,8 @@ class Units {
 
   // Null: there is none, or it is offline.
   [[nodiscard]] std::shared_ptr<LogicalUnit> find(const std::string& name) const;
-  [[nodiscard]] bool known(const std::string& name) const;
   [[nodiscard]] bool offline(const std::string& name) const;
+  [[nodiscard]] bool any_offline() const;
   [[nodiscard]] boost::asio::awaitable<std::vector<UnitReport>> report() const;
 
   // Words of administrators; empty: done. Otherwise one line why not.
