@@ -100,22 +100,26 @@ struct Units::Impl {
   std::size_t next_shard = 0;
   std::unique_ptr<Peers> peers = std::make_unique<Peers>();
 
+  // The one of the configuration, which is written down too, or the one of before.
+  [[nodiscard]] static std::expected<Uuid, std::string> kept_uuid(const std::filesystem::path& place,
+                                                                  const Uuid& configured) {
+    if (configured == Uuid{}) return load_unit_uuid(place);
+    if (auto kept = keep_unit_uuid(place, configured); !kept) return std::unexpected(kept.error());
+    return configured;
+  }
+
   [[nodiscard]] std::expected<Opened, std::string> open_blocking(const LuConfig& config, Shard& shard,
                                                                  const Log& about) {
     const auto place = directory(config.name);
     Opened opened;
     if (place.empty()) {
       opened.uuid = config.unit.uuid != Uuid{} ? config.unit.uuid : make_uuid();
-    } else if (config.unit.uuid != Uuid{}) {
-      if (auto kept = keep_unit_uuid(place, config.unit.uuid); !kept) return std::unexpected(kept.error());
-      opened.uuid = config.unit.uuid;
+      opened.state = first_state(config.unit);
     } else {
-      auto uuid = load_unit_uuid(place);
+      auto uuid = kept_uuid(place, config.unit.uuid);
       if (!uuid) return std::unexpected(uuid.error());
       opened.uuid = *uuid;
-    }
-    if (!place.empty()) {
-      auto state = load_unit_state(place);
+      auto state = load_unit_state(place, config.unit);
       if (!state) return std::unexpected(state.error());
       opened.state = std::move(*state);
     }

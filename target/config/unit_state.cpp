@@ -48,11 +48,11 @@ std::expected<void, std::string> keep_unit_uuid(const std::filesystem::path& dir
   return {};
 }
 
-std::expected<LuState, std::string> load_unit_state(const std::filesystem::path& directory) {
+std::expected<LuState, std::string> load_unit_state(const std::filesystem::path& directory, const LuOptions& options) {
   const auto file = state_file(directory);
   const auto text = read_file(file, state_bytes_max);
   if (!text) {
-    if (text.error() == std::errc::no_such_file_or_directory) return LuState{};
+    if (text.error() == std::errc::no_such_file_or_directory) return first_state(options);
     return std::unexpected(fmt::format("{}: {}", file.string(), text.error().message()));
   }
   const auto state = decode_lu_state(*text);
@@ -61,7 +61,9 @@ std::expected<LuState, std::string> load_unit_state(const std::filesystem::path&
         "{}: the saved state is damaged ({}); reservations in it are unknown. When no initiator relies on them, remove "
         "the file and reload",
         file.string(), state.error().message()));
-  return after_power_cycle(*state);
+  LuState survived = after_power_cycle(*state);
+  if (!options.write_cache) survived.modes.write_cache = survived.saved_modes.write_cache = false;
+  return survived;
 }
 
 FileStateLog::FileStateLog(Shard& home, boost::asio::thread_pool& pool, std::filesystem::path directory, const Log& log)

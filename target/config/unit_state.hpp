@@ -19,9 +19,11 @@ namespace mpath::target {
 [[nodiscard]] std::expected<Uuid, std::string> load_unit_uuid(const std::filesystem::path& directory);
 // Keeps one that was configured, so that it stays when the line goes.
 [[nodiscard]] std::expected<void, std::string> keep_unit_uuid(const std::filesystem::path& directory, const Uuid& uuid);
-// Blocking. What survived: none is a new unit. A file that cannot be trusted is an error, never a fresh start: it may
-// have held reservations that others rely on.
-[[nodiscard]] std::expected<LuState, std::string> load_unit_state(const std::filesystem::path& directory);
+// Blocking. What survived, or the first state of a new unit. A write cache that the configuration forbids stays off
+// whatever an initiator saved. A file that cannot be trusted is an error, never a fresh start: it may have held
+// reservations that others rely on.
+[[nodiscard]] std::expected<LuState, std::string> load_unit_state(const std::filesystem::path& directory,
+                                                                  const LuOptions& options);
 
 // The state in a file: replaced as a whole through a pool thread, one write at a time.
 //

@@ -125,7 +125,7 @@ void Session::run_local(Command& command) {
     for (const auto& slot : slots_) {
       if (slot->state != LunSlot::State::attached) continue;
       slot->unit->shard().post(
-          [self = shared_from_this(), nexus = slot->nexus] { nexus->attentions.clear(scsi::sense::luns_changed); });
+          [self = shared_from_this(), unit = slot->unit, nexus = slot->nexus] { unit->luns_reported(*nexus); });
     }
   }
   set_buffers(command);

@@ -56,8 +56,7 @@ struct LuOptions {
   std::vector<TargetPort> ports;
 };
 
-// The state of a unit that never had one: mode values as configured. (A state that was written down wins: initiators
-// may have changed WCE.)
+// The state of a unit that never had one: mode values as configured.
 [[nodiscard]] inline LuState first_state(const LuOptions& options) {
   LuState state;
   state.modes.write_cache = options.write_cache;

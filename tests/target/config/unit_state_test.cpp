@@ -52,7 +52,23 @@ TEST_F(UnitState, RefusesADamagedUuidWithTheWayOut) {
 }
 
 TEST_F(UnitState, ANewUnitHasNoState) {
-  EXPECT_EQ(load_unit_state(directory_ / "nothing"), LuState{});
+  EXPECT_EQ(load_unit_state(directory_ / "nothing", {}), LuState{});
+}
+
+TEST_F(UnitState, IsAsConfiguredBeforeThereIsOne) {
+  EXPECT_TRUE(load_unit_state(directory_, {})->modes.write_cache);
+  const auto without_cache = load_unit_state(directory_, {.write_cache = false});
+  ASSERT_TRUE(without_cache);
+  EXPECT_FALSE(without_cache->modes.write_cache);
+  EXPECT_FALSE(without_cache->saved_modes.write_cache);
+}
+
+TEST_F(UnitState, AForbiddenWriteCacheStaysOffWhateverWasSaved) {
+  std::ofstream(directory_ / "state") << encode_lu_state(LuState{});
+  const auto loaded = load_unit_state(directory_, {.write_cache = false});
+  ASSERT_TRUE(loaded);
+  EXPECT_FALSE(loaded->modes.write_cache);
+  EXPECT_FALSE(loaded->saved_modes.write_cache);
 }
 
 TEST_F(UnitState, ComesBackAsItWasCommitted) {
@@ -67,7 +83,7 @@ TEST_F(UnitState, ComesBackAsItWasCommitted) {
   EXPECT_FALSE(answered.get_future().get());
   shard.stop();
   pool.join();
-  const auto loaded = load_unit_state(directory_ / "lu");
+  const auto loaded = load_unit_state(directory_ / "lu", {});
   ASSERT_TRUE(loaded);
   EXPECT_EQ(loaded->reservations.registrations, busy_state().reservations.registrations);
   EXPECT_FALSE(std::filesystem::exists(directory_ / "lu/state.new"));
@@ -94,7 +110,7 @@ TEST_F(UnitState, NoTruncationIsTakenForAnotherState) {
   const std::string whole = encode_lu_state(busy_state());
   for (std::size_t size = 0; size < whole.size(); ++size) {
     std::ofstream(directory_ / "state", std::ios::trunc) << whole.substr(0, size);
-    const auto loaded = load_unit_state(directory_);
+    const auto loaded = load_unit_state(directory_, {});
     // The line end of the last line may be missing; anything more is noticed.
     if (loaded)
       EXPECT_EQ(loaded->reservations.registrations, busy_state().reservations.registrations) << size;
