@@ -189,7 +189,7 @@ void add_remove(CLI::App& app, const Control& control, Words& words) {
        {std::pair("target", "IQN"), std::pair("lu", "NAME"), std::pair("account", "USER")}) {
     CLI::App* word = remove->add_subcommand(kind, fmt::format("a{} {}", *kind == 'a' ? "n" : "", kind));
     word->add_option(label, words.name, "its name")->required();
-    word->callback([&, kind = kind] { control.change("object.remove", object(kind, words.name)); });
+    word->callback([&, kind] { control.change("object.remove", object(kind, words.name)); });
   }
   CLI::App* portal = remove->add_subcommand("portal", "a portal, or without ADDRESS its whole group");
   portal->add_option("TAG", words.name, "the group's tag")->required();

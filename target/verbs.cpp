@@ -181,7 +181,7 @@ void add_target_verbs(control::Server& server, TargetDaemon& daemon) {
   const std::pair<const char*, Op> edits[] = {
       {"object.create", Op::create}, {"object.remove", Op::remove}, {"object.add", Op::add}, {"object.drop", Op::drop}};
   for (const auto& [verb, op] : edits) {
-    server.add(verb, [&daemon, op = op](json args) { return edit(daemon, op, std::move(args)); });
+    server.add(verb, [&daemon, op](json args) { return edit(daemon, op, std::move(args)); });
   }
   server.add("session.disconnect", [&daemon](json args) -> awaitable<HandlerResult> {
     const auto sid = args.at("sid").get<std::uint32_t>();
