@@ -366,12 +366,18 @@ awaitable<Outcome<Lines>> TargetDaemon::reload() {
   } else {
     outcome = std::unexpected(parsed.error());
   }
-  if (outcome) {
-    impl_->log.notice("configuration read again changes={}", outcome->size());
-  } else {
+  if (!outcome) {
     for (const std::string& line : outcome.error().lines) impl_->log.error("{}", line);
     impl_->log.error("the configuration stays as it was");
+    co_return outcome;
   }
+  impl_->log.notice("configuration read again changes={}", outcome->size());
+  Lines troubles = impl_->troubles;
+  for (const LuConfig& unit : config().units) {
+    if (impl_->units->offline(unit.name))
+      troubles.push_back(fmt::format("lu {} is offline: {}", unit.name, impl_->units->trouble(unit.name)));
+  }
+  if (!troubles.empty()) co_return std::unexpected(Refusal{Refusal::Kind::failed, std::move(troubles)});
   co_return outcome;
 }
 
@@ -380,22 +386,34 @@ awaitable<Outcome<Lines>> TargetDaemon::edit(std::filesystem::path file, std::op
   if (impl_->options.fixed)
     co_return std::unexpected(failed("this mptargetd serves the files of its command line; it has no configuration"));
   const auto turn = co_await impl_->turn();
-  auto work = [this, &file, &text]() -> std::expected<ParsedConfig, Refusal> {
+  const auto keep = [&file](const std::optional<std::string>& what) -> std::expected<void, std::string> {
+    const error_code error = what ? replace_file(file, *what) : remove_file(file);
+    if (error) return std::unexpected(fmt::format("{}: {}", file.string(), error.message()));
+    return {};
+  };
+  std::optional<std::string> former;
+  auto work = [this, &file, &text, &former, &keep]() -> std::expected<ParsedConfig, Refusal> {
     auto files = read_config_files(impl_->options.layout, impl_->options.config_file);
     if (!files) return std::unexpected(failed(files.error()));
-    std::erase_if(*files, [&file](const ConfigFile& each) { return each.name == file.string(); });
+    const auto mine = [&file](const ConfigFile& each) { return each.name == file.string(); };
+    if (const auto old = std::ranges::find_if(*files, mine); old != files->end()) former = old->text;
+    std::erase_if(*files, mine);
     if (text) files->push_back({.name = file.string(), .text = *text, .managed = true});
     std::ranges::stable_sort(*files, {}, [](const ConfigFile& each) { return std::pair(each.managed, each.name); });
     auto next = Impl::checked(*files);
     if (!next) return next;
-    const error_code error = text ? replace_file(file, *text) : remove_file(file);
-    if (error) return std::unexpected(failed(fmt::format("{}: {}", file.string(), error.message())));
+    if (auto kept = keep(text); !kept) return std::unexpected(failed(kept.error()));
     return next;
   };
   auto parsed = co_await offload(impl_->pool, work);
   Outcome<Lines> outcome;
   if (parsed) {
     outcome = co_await impl_->apply(std::move(*parsed));
+    if (!outcome) {  // what could not be done is not found at the next start either
+      auto restore = [&keep, &former] { return keep(former); };
+      const auto restored = co_await offload(impl_->pool, restore);
+      if (!restored) outcome.error().lines.push_back(restored.error());
+    }
   } else {
     outcome = std::unexpected(parsed.error());
   }

@@ -239,6 +239,10 @@ bool Units::offline(const std::string& name) const {
   return place != impl_->entries.end() && place->second.bundle == nullptr;
 }
 
+std::string Units::trouble(const std::string& name) const {
+  return offline(name) ? impl_->entries.at(name).trouble : std::string();
+}
+
 bool Units::any_offline() const {
   return std::ranges::any_of(impl_->entries, [](const auto& entry) { return entry.second.bundle == nullptr; });
 }

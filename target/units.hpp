@@ -57,6 +57,8 @@ class Units {
   [[nodiscard]] std::shared_ptr<LogicalUnit> find(const std::string& name) const;
   [[nodiscard]] bool offline(const std::string& name) const;
   [[nodiscard]] bool any_offline() const;
+  // Why it is offline; empty when it is not.
+  [[nodiscard]] std::string trouble(const std::string& name) const;
   [[nodiscard]] boost::asio::awaitable<std::vector<UnitReport>> report() const;
 
   // Words of administrators; empty: done. Otherwise one line why not.

@@ -72,11 +72,7 @@ awaitable<HandlerResult> edit(TargetDaemon& daemon, EditRequest::Op op, json arg
     std::filesystem::remove_all(daemon.layout().target_units() / request.label, error);
   }
   if (op == EditRequest::Op::create && daemon.units().offline(request.label)) {
-    const auto reports = co_await daemon.units().report();
-    std::string why;
-    for (const UnitReport& report : reports) {
-      if (report.config.name == request.label) why = report.trouble;
-    }
+    const std::string why = daemon.units().trouble(request.label);
     static_cast<void>(co_await daemon.edit(change->file, std::nullopt));
     co_return std::unexpected(
         HandlerError{ExitCode::generic, fmt::format("lu {} was not made: {}", request.label, why)});

@@ -121,6 +121,7 @@ class Session final : public std::enable_shared_from_this<Session> {
   void announce_end();  // async message: the session is dropped
   void attention(const LogicalUnit* unit, const scsi::Sense& sense);
   [[nodiscard]] SessionStatus status() const;
+  [[nodiscard]] CommandNumbers numbers() const { return {.expected = window_.expected(), .max = window_.max()}; }
 
  private:
   friend struct Member;

@@ -210,7 +210,11 @@ awaitable<std::expected<std::unique_ptr<Seat>, iscsi::LoginStatus>> Sessions::ad
       co_return std::unexpected(iscsi::LoginStatus::too_many_connections);
     }
     entry->cids.insert(wanted.cid);
-    co_return std::make_unique<Impl::Place>(impl, entry, wanted);
+    auto place = std::make_unique<Impl::Place>(impl, entry, wanted);
+    const auto ask = [session = entry->session] { return session->numbers(); };
+    place->numbers = co_await run_on(*entry->shard, ask);
+    if (impl->find_tsih(wanted.tsih) != entry) co_return std::unexpected(iscsi::LoginStatus::session_does_not_exist);
+    co_return place;
   }
   while (const auto old = impl->find_nexus(wanted)) {
     impl->log.notice("session {} is reinstated initiator={}", old->sid, quoted(wanted.initiator_name));

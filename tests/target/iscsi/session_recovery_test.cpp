@@ -188,6 +188,16 @@ TEST_F(Connections, ShareOneOrderOfCommands) {
   EXPECT_EQ(status().connections.size(), 2U);
 }
 
+TEST_F(Connections, LearnTheNumbersOfTheirSessionWithTheLogin) {
+  serve();
+  auto first = log_in_quietly();
+  Who who{.tsih = first.tsih, .cid = 1};
+  const auto seat = run(sessions->admit(admission(who)));
+  ASSERT_TRUE(seat && (*seat)->numbers);
+  EXPECT_EQ((*seat)->numbers->expected, first.cmd_sn);
+  EXPECT_EQ((*seat)->numbers->max, first.max_cmd_sn);
+}
+
 TEST_F(Connections, DataMustComeOnTheConnectionOfItsCommand) {
   serve();
   auto first = log_in_quietly();
