@@ -4,8 +4,7 @@
 // Threads:   all members on the control thread.
 // Ownership: owns the shards and everything on them. Destroy after stop() has ended.
 // Order:     start: shards, units, targets, portals, control socket. stop: no new logins or requests, sessions logged
-// out,
-//            units, stores, shards.
+//            out, units, stores, shards.
 // Reload:    everything is read and checked first; then only what differs is touched, one reload at a time.
 #pragma once
 

@@ -9,12 +9,10 @@
 // Threads:    the session's shard only.
 // Allocation: none per PDU in steady state.
 // Payloads:   what lies in staging is copied; the rest of a payload is received straight to where it belongs. Once one
-// of
-//             direct_bytes or more was seen, staging is kept short so that such payloads arrive there whole.
+//             of direct_bytes or more was seen, staging is kept short so that such payloads arrive there whole.
 // Pressure:   when more than backlog_max PDUs wait to be sent, or the user asks for it, nothing more is received.
 // End:        close() at once, finish() when everything is sent. `closed` is then called from the event loop, once,
-// when
-//             no handler is left.
+//             when no handler is left.
 #pragma once
 
 #include <sys/uio.h>

@@ -3,8 +3,7 @@
 //
 // Threads:      the control thread.
 // Memory:       one request and one answer, both bounded by the state machine; never more is read than it asked for and
-// one
-//               small block.
+//               one small block.
 // Time:         a whole request per stage timeout, the login within the login timeout; both close the connection.
 // Cancellation: by give_way() from outside, or as a coroutine.
 #pragma once

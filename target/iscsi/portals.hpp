@@ -2,8 +2,7 @@
 //
 // Threads:      the control thread: a flood of logins does not disturb the shards.
 // Limits:       half-open logins are bounded in number (the one that was silent for longest gives way), in bytes, and
-// in
-//               time per stage and altogether.
+//               in time per stage and altogether.
 // Ownership:    clock and registry are borrowed. Destroy after close(), or with an executor that will not run again.
 // Cancellation: close() stops listening and breaks logins off.
 #pragma once

@@ -6,8 +6,7 @@
 //
 // Threads:    one shard. Everything but the constructor is called there; `Host` is called there too.
 // Memory:     no allocation per SCSI command in steady state. Data in flight is bounded by data_bytes_max beyond what
-// the
-//             initiator may send unasked (window * FirstBurstLength).
+//             the initiator may send unasked (window * FirstBurstLength).
 // Ownership:  shared with the posts that are under way. It has ended when Host::ended() is called: then it holds no
 //             connection, no nexus and no task, and may be destroyed on any thread.
 // Errors:     whatever a peer does wrong ends at most its connection; the session ends with the last one.

@@ -2,8 +2,7 @@
 //
 // Threads: the unit's shard.
 // Bounds:  a list identifier is a byte: 256 results a nexus at most. They go with the nexus, with a reset, and when
-// they
-//          were told.
+//          they were told.
 #pragma once
 
 #include <cstdint>

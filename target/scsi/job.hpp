@@ -1,8 +1,7 @@
 // Commands of several steps, written as coroutines: Part<T> is such a command or a piece of one, Job drives it.
 //
 // Threads:    the unit's shard. Nothing is posted: a step goes on where the store, the lock or the clock says that it
-// is
-//             done, and at once when it was done at once.
+//             is done, and at once when it was done at once.
 // Allocation: a frame per command; READ and WRITE do without.
 // Ending:     a Job is not cancelled. Its steps ask UnitCore::aborted() and end by themselves.
 #pragma once

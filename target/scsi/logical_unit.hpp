@@ -1,13 +1,12 @@
-// A logical unit: the device server and task manager of SAM-5 in front of one store, with all of its SCSI state in one
-// place.
+// A logical unit: the device server and task manager of SAM-5 in front of one store, with all of its SCSI state in
+// one place.
 //
 // Threads:    one shard, the unit's home. submit() alone may be called from any shard.
 // Order:      tasks of one nexus are taken in the order of submit(). SIMPLE tasks run side by side; ORDERED and HEAD OF
 //             QUEUE as SAM-5 8.2 says. Commands that read and then write (COMPARE AND WRITE, ORWRITE ...) exclude every
 //             overlapping command while they run.
 // State:      reservations, ALUA, mode pages, sanitize: `LuState`, changed only through the StateLog: first durable
-// (and
-//             one day replicated), then in force, then answered. What a nexus was not told yet is with the nexus.
+//             (and one day replicated), then in force, then answered. What a nexus was not told yet is with the nexus.
 // Ownership:  store, clock and log are borrowed and outlive the unit. Destroy after close().
 #pragma once
 

@@ -3,8 +3,7 @@
 //
 // Threads:    the unit's shard.
 // Durability: LuState.sanitize says what is under way, and now and then how far it is: resets do not touch it, a
-// restart
-//             goes on from there. It ends with a flush, then the state, then the answer.
+//             restart goes on from there. It ends with a flush, then the state, then the answer.
 // Exclusion:  waits for the commands that work on the medium already. New ones are refused while it runs (obstacle()).
 #pragma once
 

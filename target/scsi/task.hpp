@@ -5,8 +5,7 @@
 //             belongs to the logical unit. done() runs on the session's shard. Crossing costs a mailbox, and nothing
 //             when session and unit live on the same shard.
 // Memory:     all payload memory is the session's and was there before submit(): data_out holds what the initiator
-// sent,
-//             data_in has the room that transfer_need() asks for, as far as the initiator expects it.
+//             sent, data_in has the room that transfer_need() asks for, as far as the initiator expects it.
 // Allocation: none per READ and WRITE.
 #pragma once
 

@@ -1,9 +1,8 @@
 // A file or block device as a store: decides for each request who carries it out.
 //
 //   read            io_uring; without it, at once when the page cache has it, else a worker
-//   write           direct: io_uring. Buffered: at once while the page cache takes them quickly, else a worker in
-//   batches
-//                   (io_uring would hand each to a kernel thread: 6.4 us instead of 4.1)
+//   write           direct: io_uring. Buffered: at once while the page cache takes them quickly, else a worker,
+//                   in batches (io_uring would hand each to a kernel thread: 6.4 us instead of 4.1)
 //   flush, FUA      a worker with a descriptor of its own (see sync_lanes.hpp)
 //   all the others  a worker
 //

@@ -5,10 +5,9 @@
 //   renumber. At 0: a header that says version, slots and body_bytes_max.
 //
 // One write:  body and header into a free slot, durable; then in place, durable; then the slot is cleared, durable;
-// then
-//             it is answered. So a cut at any point leaves either no whole entry (and the medium untouched) or one that
-//             is written again at opening; and no entry lives longer than its write, so that it can never undo a later
-//             one.
+//             then it is answered. So a cut at any point leaves either no whole entry (and the medium untouched) or one
+//             that is written again at opening; and no entry lives longer than its write, so that it can never undo a
+//             later one.
 // Threads:    any; one at a time for each slot. Everything blocks.
 #pragma once
 

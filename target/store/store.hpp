@@ -6,13 +6,12 @@
 //             everything written since the last good one is in doubt: the store says so once, and every later flush and
 //             FUA write fails until it is opened anew (the page cache has forgotten which pages were lost).
 // Engines:    io_uring, one submission a wake for all that came in it; a pool of threads where the kernel or a
-// container
-//             forbids io_uring. Both give the same results.
+//             container forbids io_uring. Both give the same results.
 // Threads:    the shard given at opening; all members run there, and none of them blocks. open() blocks: call it
-// through
-//             offload() or at start. Destroy after close() called back, on the shard or when its loop has ended.
+//             through offload() or at start. Destroy after close() called back, on the shard or when its loop
+//             has ended.
 // Errors:     EIO is io_error, ENOSPC, EDQUOT and EFBIG no_space, EROFS and EPERM read_only; `error_offset()` tells
-// where.
+//             where.
 #pragma once
 
 #include <cstdint>

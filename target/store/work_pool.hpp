@@ -3,8 +3,7 @@
 //
 // Threads:   push() on the shard; `work` on a worker; `deliver` on the shard. Destroy when nothing is under way.
 // Chains:    what hangs together by StoreIo::sibling is carried out by one worker, in order, and comes back together:
-// one
-//            wake each way for a whole batch.
+//            one wake each way for a whole batch.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
