@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "target/daemon.hpp"
@@ -17,6 +19,10 @@ using boost::asio::awaitable;
 using control::HandlerError;
 using control::HandlerResult;
 using nlohmann::json;
+
+// The access states that people put a unit in.
+constexpr scsi::AccessState settable[] = {scsi::AccessState::optimized, scsi::AccessState::non_optimized,
+                                          scsi::AccessState::standby, scsi::AccessState::unavailable};
 
 std::unexpected<HandlerError> failure_of(const Refusal& refusal) {
   std::string text;
@@ -131,12 +137,8 @@ void add_unit_words(control::Server& server, TargetDaemon& daemon) {
   server.add("lu.grow", [&daemon](json args) { return grow(daemon, std::move(args)); });
   server.add("lu.alua", [&daemon](json args) -> awaitable<HandlerResult> {
     const auto text = args.at("state").get<std::string>();
-    std::optional<scsi::AccessState> state;
-    for (const auto each : {scsi::AccessState::optimized, scsi::AccessState::non_optimized, scsi::AccessState::standby,
-                            scsi::AccessState::unavailable}) {
-      if (text == scsi::name(each)) state = each;
-    }
-    if (!state) {
+    const std::optional<scsi::AccessState> state = scsi::find_access_state(text);
+    if (!state || std::ranges::find(settable, *state) == std::end(settable)) {
       const HandlerError wrong{
           ExitCode::invalid_argument,
           fmt::format("\"{}\" is none of {}, {}, {} and {}", text, scsi::name(scsi::AccessState::optimized),

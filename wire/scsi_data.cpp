@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cctype>
 #include <limits>
 #include <string_view>
 #include <utility>
@@ -19,6 +20,23 @@ constexpr std::size_t inquiry_versions_max = 8;
 constexpr std::size_t vpd_header_bytes = 4;
 constexpr std::size_t block_limits_bytes = 0x3c;
 constexpr std::uint8_t response_data_format = 2;
+
+// What people write for an access state besides its name: in short, and as the kernel's target has it.
+struct AccessWord {
+  std::string_view word;
+  AccessState state;
+};
+constexpr AccessWord access_words[] = {
+    {"optimized", AccessState::optimized},
+    {"nonoptimized", AccessState::non_optimized},
+    {"non-optimized", AccessState::non_optimized},
+    {"active/nonoptimized", AccessState::non_optimized},
+    {"standby", AccessState::standby},
+    {"unavailable", AccessState::unavailable},
+    {"lba dependent", AccessState::lba_dependent},
+    {"offline", AccessState::offline},
+    {"transitioning", AccessState::transitioning},
+};
 
 std::string_view trimmed(std::string_view text) {
   const auto last = text.find_last_not_of(std::string_view(" \0", 2));
@@ -496,6 +514,18 @@ const char* name(AccessState state) {
       return "transitioning";
   }
   return "reserved";
+}
+
+std::optional<AccessState> find_access_state(std::string_view word) {
+  const auto is = [word](std::string_view known) {
+    return std::ranges::equal(word, known, [](char x, char y) {
+      return std::tolower(static_cast<unsigned char>(x)) == std::tolower(static_cast<unsigned char>(y));
+    });
+  };
+  for (const AccessWord& known : access_words) {
+    if (is(known.word) || is(name(known.state))) return known.state;
+  }
+  return std::nullopt;
 }
 
 Result<std::vector<PortGroup>> decode_port_groups(std::span<const std::byte> data, bool extended) {

@@ -11,6 +11,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.hpp"
@@ -87,7 +88,7 @@ struct ExtendedInquiry {
   bool head_of_queue = false;  // task attributes besides SIMPLE
   bool ordered = false;
   bool simple = false;
-  bool volatile_cache = false;     // V_SUP
+  bool volatile_cache = false;  // V_SUP
   bool non_volatile_cache = false;
   bool progress_in_sense = false;  // UASK_SUP: sense-key specific data is right in what REQUEST SENSE answers
   friend bool operator==(const ExtendedInquiry&, const ExtendedInquiry&) = default;
@@ -208,6 +209,8 @@ enum class AccessState : std::uint8_t {
   transitioning = 0xf,
 };
 [[nodiscard]] const char* name(AccessState state);
+// By its name, or another word that people know for it, in any letter case.
+[[nodiscard]] std::optional<AccessState> find_access_state(std::string_view word);
 struct PortGroup {
   std::uint16_t id = 0;
   AccessState state = AccessState::optimized;

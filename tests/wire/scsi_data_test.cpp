@@ -256,6 +256,32 @@ TEST(PortGroups, RoundTripAndAskForMore) {
   EXPECT_EQ(*decode_port_groups(bytes), groups);
 }
 
+struct StateWord {
+  std::string_view word;
+  std::optional<AccessState> state;
+};
+class AccessStateWord : public testing::TestWithParam<StateWord> {};
+TEST_P(AccessStateWord, IsFound) {
+  EXPECT_EQ(find_access_state(GetParam().word), GetParam().state);
+}
+INSTANTIATE_TEST_SUITE_P(
+    Words, AccessStateWord,
+    testing::Values(
+        StateWord{"active/optimized", AccessState::optimized}, StateWord{"Active/Optimized", AccessState::optimized},
+        StateWord{"optimized", AccessState::optimized}, StateWord{"active/non-optimized", AccessState::non_optimized},
+        StateWord{"Active/NonOptimized", AccessState::non_optimized},
+        StateWord{"nonoptimized", AccessState::non_optimized}, StateWord{"non-optimized", AccessState::non_optimized},
+        StateWord{"Standby", AccessState::standby}, StateWord{"UNAVAILABLE", AccessState::unavailable},
+        StateWord{"LBA Dependent", AccessState::lba_dependent}, StateWord{"Offline", AccessState::offline},
+        StateWord{"Transitioning", AccessState::transitioning}, StateWord{"", std::nullopt},
+        StateWord{"stand", std::nullopt}, StateWord{"standby ", std::nullopt}, StateWord{"reserved", std::nullopt}));
+TEST(AccessStateName, EveryOneIsFound) {
+  for (const auto state :
+       {AccessState::optimized, AccessState::non_optimized, AccessState::standby, AccessState::unavailable,
+        AccessState::lba_dependent, AccessState::offline, AccessState::transitioning})
+    EXPECT_EQ(find_access_state(name(state)), state) << name(state);
+}
+
 TEST(PortGroups, RefusesPortsBeyondTheLength) {
   EXPECT_EQ(decode_port_groups(hex("00000008"
                                    "000f000100000001"))
