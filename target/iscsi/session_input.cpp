@@ -373,11 +373,12 @@ void Session::snack(Member& member, const iscsi::SnackRequest& request, iscsi::B
       send_data(*command, bytes, false, request.begin_run, run);
       answered = bytes > 0;
     } else if (command->state == Command::State::gathering) {
-      for (std::uint32_t sn = request.begin_run; sn != command->sequence.r2t_sn(); ++sn) {
-        if (request.run_length > 0 && sn - request.begin_run >= request.run_length) break;
-        if (!iscsi::sn_before(sn, command->sequence.r2t_sn())) break;
-        if (const WriteSequence::Burst* const burst = command->sequence.outstanding(sn)) send_r2t(*command, *burst);
-        answered = true;
+      // One that was answered meanwhile is not sent again, and that is no mistake of the initiator.
+      answered = iscsi::sn_before(request.begin_run, command->sequence.r2t_sn());
+      for (const WriteSequence::Burst& burst : command->sequence.outstanding()) {
+        if (burst.ttt == iscsi::reserved_tag || iscsi::sn_before(burst.r2t_sn, request.begin_run)) continue;
+        if (request.run_length > 0 && burst.r2t_sn - request.begin_run >= request.run_length) continue;
+        send_r2t(*command, burst);
       }
     }
   }

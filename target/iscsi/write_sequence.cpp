@@ -141,13 +141,6 @@ std::optional<WriteSequence::Burst> WriteSequence::next_r2t(std::uint32_t ttt) {
   return burst;
 }
 
-const WriteSequence::Burst* WriteSequence::outstanding(std::uint32_t r2t_sn) const {
-  for (std::uint32_t index = 0; index < burst_count_; ++index) {
-    if (bursts_[index].ttt != iscsi::reserved_tag && bursts_[index].r2t_sn == r2t_sn) return &bursts_[index];
-  }
-  return nullptr;
-}
-
 bool WriteSequence::ended() const {
   if (burst_count_ > 0) return false;
   if (fault_ != WriteFault::none) return true;

@@ -9,6 +9,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
 
 #include "wire/iscsi_pdu.hpp"
 #include "wire/scsi.hpp"
@@ -65,8 +66,8 @@ class WriteSequence {
 
   // The next R2T to send, if there is one to be sent now; `ttt` becomes its tag.
   [[nodiscard]] std::optional<Burst> next_r2t(std::uint32_t ttt);
-  // An R2T that is still to be answered, for a SNACK.
-  [[nodiscard]] const Burst* outstanding(std::uint32_t r2t_sn) const;
+  // What is still to come: unsolicited (its tag is reserved), and R2Ts that are not answered.
+  [[nodiscard]] std::span<const Burst> outstanding() const { return std::span(bursts_).first(burst_count_); }
   [[nodiscard]] std::uint32_t r2t_sn() const { return r2t_sn_; }  // the next one
 
   [[nodiscard]] WriteFault fault() const { return fault_; }

@@ -160,6 +160,23 @@ TEST_F(Recovery, AnR2tIsSentAgain) {
   EXPECT_EQ(peek(0, 1024), data);
 }
 
+// The whole number space is a run like another: it costs no more than what is outstanding.
+TEST_F(Recovery, AnEndlessRunOfR2tsIsWhatIsOutstanding) {
+  serve();
+  auto initiator = log_in_quietly();
+  const auto command = initiator.command(scsi::write_cdb(0, 1), {.out = 512});
+  initiator.send(command);
+  const auto r2t = initiator.expect<iscsi::ReadyToTransfer>();
+  initiator.send(iscsi::SnackRequest{.lun = command.lun,
+                                     .itt = command.itt,
+                                     .exp_stat_sn = initiator.exp_stat_sn,
+                                     .begin_run = r2t.r2t_sn - 0x7ffffffe});
+  EXPECT_EQ(initiator.expect<iscsi::ReadyToTransfer>().ttt, r2t.ttt);
+  EXPECT_TRUE(initiator.silent());
+  initiator.send(initiator.data_out(r2t, 0, 512, 0, true), pattern(512));
+  EXPECT_EQ(initiator.expect<iscsi::ScsiResponse>().status, scsi::Status::good);
+}
+
 // ---- several connections -------------------------------------------------------------------------------------------
 
 class Connections : public SessionTest {
