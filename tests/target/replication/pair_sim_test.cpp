@@ -1,0 +1,73 @@
+// The invariants of INVARIANTS.md, over seeds; and that the simulator would notice if they did not hold.
+#include "tests/support/pair_sim/pair_sim.hpp"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+namespace mpath::target::replication::test {
+namespace {
+
+// A tree of sanitizers, which does not optimise, looks for their findings; the optimised one looks at the promises.
+#ifdef __OPTIMIZE__
+constexpr std::uint64_t seeds = 1000;
+#else
+constexpr std::uint64_t seeds = 20;
+#endif
+
+std::string tell(const SimOptions& options, const SimResult& result) {
+  return fmt::format("seed {}: {}\n  {}", options.seed, result.violation, fmt::join(result.trace, "\n  "));
+}
+
+struct Setting {
+  std::string name;
+  bool witness;
+  PeerLoss on_peer_loss;
+};
+
+class PairSim : public testing::TestWithParam<Setting> {};
+
+TEST_P(PairSim, KeepsItsPromises) {
+  SimResult sum;
+  for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
+    const SimOptions options{.seed = seed, .witness = GetParam().witness, .on_peer_loss = GetParam().on_peer_loss};
+    const SimResult result = simulate(options);
+    ASSERT_EQ(result.violation, "") << tell(options, result);
+    sum.writes_acknowledged += result.writes_acknowledged;
+    sum.reads_answered += result.reads_answered;
+    sum.takeovers += result.takeovers;
+  }
+  // It did what it is about.
+  EXPECT_GT(sum.writes_acknowledged, 500 * seeds);
+  EXPECT_GT(sum.reads_answered, 300 * seeds);
+  EXPECT_GT(sum.takeovers, seeds / 2);
+}
+
+INSTANTIATE_TEST_SUITE_P(, PairSim,
+                         testing::Values(Setting{"witness", true, PeerLoss::freeze},
+                                         Setting{"freeze", false, PeerLoss::freeze},
+                                         Setting{"fence", false, PeerLoss::fence}),
+                         [](const auto& row) { return row.param.name; });
+
+#ifdef __OPTIMIZE__
+class PlantedBug : public testing::TestWithParam<std::pair<const char*, Bug>> {};
+
+TEST_P(PlantedBug, IsFound) {
+  for (std::uint64_t seed = 1; seed <= 1000; ++seed) {
+    if (!simulate({.seed = seed, .bug = GetParam().second}).violation.empty()) return;
+  }
+  FAIL() << "no seed of 1000 shows it";
+}
+
+INSTANTIATE_TEST_SUITE_P(, PlantedBug,
+                         testing::Values(std::pair("ack_before_peer", Bug::ack_before_peer),
+                                         std::pair("skip_outdating", Bug::skip_outdating),
+                                         std::pair("ignore_lease", Bug::ignore_lease),
+                                         std::pair("forget_votes", Bug::forget_votes),
+                                         std::pair("trust_lost_memory", Bug::trust_lost_memory),
+                                         std::pair("lose_dirty_map", Bug::lose_dirty_map),
+                                         std::pair("dirty_reads", Bug::dirty_reads)),
+                         [](const auto& row) { return std::string(row.param.first); });
+#endif
+
+}  // namespace
+}  // namespace mpath::target::replication::test
