@@ -4,7 +4,8 @@ namespace mpath::target::replication {
 namespace {
 
 std::optional<Body> refusal(const Voter& voter, Voter::Answer why, const Ballot& ballot, TimePoint now) {
-  const Duration wait = why == Voter::Answer::leased ? voter.leased_until() - now : Duration{};
+  const Duration left = why == Voter::Answer::leased ? voter.leased_until() - now : Duration{};
+  const auto wait = std::chrono::ceil<std::chrono::microseconds>(left);
   return Refused{.ballot = ballot, .promised = voter.record().promised, .wait = wait};
 }
 

@@ -385,7 +385,7 @@ void NodeFsm::on_refused(const Refused& refused, TimePoint now) {
     outbid_ = outbid_ || (refused.promised.round > 0 && refused.promised.proposer != options_.self);
     return;
   }
-  if (attempt_ && refused.ballot == attempt_->ballot && refused.wait > Duration{}) attempt_->again = now + refused.wait;
+  if (attempt_ && refused.ballot == attempt_->ballot && refused.wait.count() > 0) attempt_->again = now + refused.wait;
 }
 
 // ---- output --------------------------------------------------------------------------------------------------------

@@ -1,23 +1,18 @@
 // One voter of the pair: either data node, or the witness, which is nothing else.
 //
 // Pure. The record is durable state: it changes in memory here, and answers that rest on a change may leave only when
-// it is on the medium (`record_changed`). Leases are not durable: a voter that has restarted keeps still for one lease.
+// it is on the medium (take_changed()). Leases are not durable: a voter that has restarted keeps still for one lease.
 #pragma once
 
 #include <optional>
 #include <utility>
 
 #include "base/clock.hpp"
-#include "target/replication/view.hpp"
+#include "wire/replication.hpp"
 
 namespace mpath::target::replication {
 
-struct VoteRecord {
-  View decided;                  // the last that this voter knows of
-  Ballot promised;               // for the number after it
-  std::optional<Vote> accepted;  // likewise
-  bool operator==(const VoteRecord&) const = default;
-};
+using namespace mpath::replication;  // the words of the pair
 
 class Voter {
  public:
