@@ -217,7 +217,7 @@ Result<Frame> decode(std::span<const std::byte> bytes, const Key* key) {
   auto read = read_body(static_cast<Kind>(kind), body);
   if (!read) return failure(WireErrc::bad_opcode);
   if (!head.ok() || !body.at_end()) return failure(WireErrc::bad_field);
-  frame.message.body = std::move(*read);
+  frame.message.body = *read;
   return frame;
 }
 

@@ -18,16 +18,17 @@ constexpr Duration fence_pause = std::chrono::seconds(5);
 
 }  // namespace
 
-NodeFsm::NodeFsm(NodeOptions options, VoteRecord record, bool suspect, std::uint64_t incarnation, TimePoint now)
+NodeFsm::NodeFsm(const NodeOptions& options, const VoteRecord& record, bool suspect, std::uint64_t incarnation,
+                 TimePoint now)
     : options_(options),
       incarnation_(incarnation),
-      voter_(std::move(record), options.lease, true, now),
+      voter_(record, options.lease, true, now),
       suspect_(suspect),
-      round_(this->record().promised.round),
+      round_(voter_.record().promised.round),
       next_beat_(now) {
   for (Contact& each : contacts_) each.heard = now;
   // Our vote alone decided it.
-  if (const auto vote = this->record().accepted; vote && vote->stand_in && vote->ballot.proposer == options_.self) {
+  if (const auto vote = voter_.record().accepted; vote && vote->stand_in && vote->ballot.proposer == options_.self) {
     voter_.learn(vote->view);
     keep();
   }
@@ -133,9 +134,9 @@ void NodeFsm::on_message(const Message& message, TimePoint now) {
   if (message.from == options_.self && std::holds_alternative<Beat>(message.body)) {
     kept_number_ = std::max(kept_number_, message.decided.number);
   }
-  if (auto body = answer(voter_, message.from, message.decided.number, message.body, now)) {
+  if (const auto body = answer(voter_, message.from, message.decided.number, message.body, now)) {
     keep();
-    send(message.from, std::move(*body), true);
+    send(message.from, *body, true);
   } else if (const auto* const grant = std::get_if<Grant>(&message.body)) {
     on_grant(message, *grant);
   } else if (const auto* const promise = std::get_if<Promise>(&message.body)) {
@@ -404,17 +405,15 @@ void NodeFsm::beat(TimePoint now) {
   }
 }
 
-void NodeFsm::send(Member to, decltype(Message::body) body, bool after_persist) {
-  actions_.emplace_back(Send{.to = to,
-                             .message = {.from = options_.self,
-                                         .incarnation = incarnation_,
-                                         .suspect = suspect_,
-                                         .decided = view(),
-                                         .body = std::move(body)},
-                             .after_persist = after_persist});
+void NodeFsm::send(Member to, const Body& body, bool after_persist) {
+  actions_.emplace_back(Send{
+      .to = to,
+      .message =
+          {.from = options_.self, .incarnation = incarnation_, .suspect = suspect_, .decided = view(), .body = body},
+      .after_persist = after_persist});
 }
 
-void NodeFsm::send_all(const decltype(Message::body)& body, bool after_persist) {
+void NodeFsm::send_all(const Body& body, bool after_persist) {
   for (const Member member : {Member::a, Member::b, Member::witness}) {
     if (holds_data(member) || options_.witness) send(member, body, after_persist);
   }

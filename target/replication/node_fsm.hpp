@@ -35,7 +35,7 @@ struct NodeOptions {
 class NodeFsm {
  public:
   // `suspect`: memory was lost since the record was written (INVARIANTS.md). `incarnation` differs after each start.
-  NodeFsm(NodeOptions options, VoteRecord record, bool suspect, std::uint64_t incarnation, TimePoint now);
+  NodeFsm(const NodeOptions& options, const VoteRecord& record, bool suspect, std::uint64_t incarnation, TimePoint now);
 
   void on_message(const Message& message, TimePoint now);
   void on_time(TimePoint now);  // call at wake_at() or later
@@ -119,7 +119,7 @@ class NodeFsm {
   void beat(TimePoint now);
   [[nodiscard]] std::optional<View> view_to_propose() const;
   void propose(const View& view, TimePoint now);
-  void send(Member to, Body body, bool after_persist = false);
+  void send(Member to, const Body& body, bool after_persist = false);
   void send_all(const Body& body, bool after_persist);
   void keep();
 

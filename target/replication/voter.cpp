@@ -4,8 +4,8 @@
 
 namespace mpath::target::replication {
 
-Voter::Voter(VoteRecord record, Duration lease, bool restarted, TimePoint now)
-    : record_(std::move(record)),
+Voter::Voter(const VoteRecord& record, Duration lease, bool restarted, TimePoint now)
+    : record_(record),
       lease_(lease),
       // Words are given to the primary of the last view only.
       holder_(record_.decided.primary),

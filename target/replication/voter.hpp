@@ -17,7 +17,7 @@ using namespace mpath::replication;  // the words of the pair
 class Voter {
  public:
   // `lease`: how long a word is kept. `restarted`: an earlier life may have given one just before `now`.
-  Voter(VoteRecord record, Duration lease, bool restarted, TimePoint now);
+  Voter(const VoteRecord& record, Duration lease, bool restarted, TimePoint now);
 
   enum class Answer : std::uint8_t { yes, outdated, outbid, leased };
 

@@ -12,19 +12,19 @@ namespace mpath::target::replication {
 
 class WitnessFsm {
  public:
-  WitnessFsm(VoteRecord record, Duration lease, std::uint64_t incarnation, TimePoint now)
-      : voter_(std::move(record), lease, true, now), incarnation_(incarnation) {}
+  WitnessFsm(const VoteRecord& record, Duration lease, std::uint64_t incarnation, TimePoint now)
+      : voter_(record, lease, true, now), incarnation_(incarnation) {}
 
   void on_message(const Message& message, TimePoint now) {
     voter_.learn(message.decided);
-    auto body = answer(voter_, message.from, message.decided.number, message.body, now);
+    const auto body = answer(voter_, message.from, message.decided.number, message.body, now);
     if (voter_.take_changed()) actions_.emplace_back(Persist{voter_.record()});
     if (!body) return;
     actions_.emplace_back(Send{.to = message.from,
                                .message = {.from = Member::witness,
                                            .incarnation = incarnation_,
                                            .decided = voter_.record().decided,
-                                           .body = std::move(*body)},
+                                           .body = *body},
                                .after_persist = true});
   }
   [[nodiscard]] std::vector<Action> take_actions() { return std::exchange(actions_, {}); }
