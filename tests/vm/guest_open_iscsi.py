@@ -64,10 +64,14 @@ def value_of(path):
 
 
 def disk():
+    """The device node of the session's disk; None while there is none that can be used."""
     for path in glob.glob(f"/sys/class/iscsi_session/session*/device/target*/*:{LUN}/block/sd*"):
         node = "/dev/" + os.path.basename(path)
-        if value_of(path + "/size") != "0" and os.path.exists(node):
-            return node
+        try:
+            if value_of(path + "/size") != "0" and os.path.exists(node):
+                return node
+        except FileNotFoundError:
+            pass  # sysfs shows a disk's folder before its attributes
     return None
 
 
