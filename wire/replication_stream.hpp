@@ -1,0 +1,121 @@
+// What one logical unit's two copies tell each other: its writes, its SCSI state, and the filling of a copy that lacks
+// something. One stream a unit, from the node that serves to the one that follows; how the nodes agree on who is who is
+// in wire/replication.hpp.
+//
+//   leader ── write, zero, flush, state, sums, fill_end, map_taken ──► follower
+//   leader ◄────────────────── ack, sums_answer, map ──────────────── follower
+//
+// A message: a head with a checksum of its own, then `body_bytes` of body, of which the head has the checksum.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "base/block_device.hpp"
+#include "base/result.hpp"
+#include "wire/replication.hpp"
+
+namespace mpath::replication {
+
+// On the wire: never renumber.
+enum class StreamOp : std::uint8_t {
+  write = 1,        // body: `length` bytes for `offset`
+  zero = 2,         // `length` bytes at `offset` read as zeroes; no body
+  flush = 3,        // everything acknowledged before is on the medium when it is acknowledged
+  state = 4,        // body: the SCSI state of the unit, as encode_lu_state() has it
+  sums = 5,         // body: a Sum for each sum_block_bytes of `length` bytes at `offset`: what differs?
+  fill_end = 6,     // nothing differs any more: acknowledged when all of it is on the medium
+  map_taken = 7,    // the leader has noted what the follower's map says: the follower may forget it
+  ack = 8,          // of `sequence`; `status` is ok, or why the follower's medium could not take it
+  sums_answer = 9,  // of `sequence`; body: a bit for each Sum, lowest first; 1: it differs
+  map = 10,         // body: the follower's extents that may differ, as bits from extent `offset` on; `length` extents.
+                    // `last`: there are no more
+};
+
+struct StreamHead {
+  StreamOp op = StreamOp::ack;
+  bool fua = false;                      // write, zero: on the medium before it is acknowledged
+  bool atomic = false;                   // write: all or nothing, also against a loss of power
+  bool fill = false;                     // write, zero: of the filling, not an initiator's: for the counters
+  bool may_unmap = false;                // zero: the range may be deallocated
+  bool last = false;                     // map
+  BlockStatus status = BlockStatus::ok;  // ack
+  std::uint64_t sequence = 0;            // of the request; answers repeat it. 0: asks for no answer (map_taken, map)
+  std::uint64_t offset = 0;              // bytes; map: extents
+  std::uint64_t length = 0;              // bytes; map: extents
+  std::uint32_t body_bytes = 0;
+  bool operator==(const StreamHead&) const = default;
+};
+
+inline constexpr std::size_t stream_head_bytes = 48;
+inline constexpr std::uint32_t stream_body_bytes_max = 16 << 20;  // the largest transfer of a unit, and some
+inline constexpr std::uint32_t sum_block_bytes = 64 << 10;
+using Sum = std::array<std::byte, 16>;  // the first half of SHA-256
+
+using StreamHeadBytes = std::array<std::byte, stream_head_bytes>;
+// `body_checksum`: CRC32C of the body; 0 when there is none.
+[[nodiscard]] StreamHeadBytes encode_stream_head(const StreamHead& head, std::uint32_t body_checksum);
+struct DecodedStreamHead {
+  StreamHead head;
+  std::uint32_t body_checksum = 0;
+};
+// Fails with WireErrc::truncated, ::bad_digest (of the head), ::bad_version, ::bad_opcode, ::bad_field (a flag that
+// does not belong to the op, an unknown status) or ::bad_length (a body that is too long, or not what the op has).
+[[nodiscard]] Result<DecodedStreamHead> decode_stream_head(std::span<const std::byte> bytes);
+
+// ---- the handshake: the leader connects ----------------------------------------------------------------------------
+//
+//   leader ── Hello{nonce} ──► follower      leader ◄── Welcome{nonce, proof of the key} ── follower
+//   leader ── Proof ──► follower             leader ◄── Ready, or Refused{why} ── follower
+//
+// Both prove that they have the cluster's key over both nonces and everything that was said, so that neither can be
+// repeated nor turned around.
+
+inline constexpr std::size_t nonce_bytes = 32;
+using Nonce = std::array<std::byte, nonce_bytes>;
+using Proof = std::array<std::byte, 32>;  // HMAC-SHA256
+
+struct Hello {
+  std::uint16_t version_min = 1, version_max = 1;  // of this protocol: both may differ while nodes are upgraded
+  std::array<std::byte, 16> cluster{};
+  std::array<std::byte, 16> unit{};  // its UUID
+  std::string unit_name;             // for people
+  Member from = Member::a;
+  std::uint64_t incarnation = 0;  // of the sender's life
+  View view;                      // that the leader leads under
+  std::uint64_t size_bytes = 0;
+  std::uint32_t block_bytes = 0;
+  std::uint64_t extent_bytes = 0;  // of the map
+  Nonce nonce{};
+  bool operator==(const Hello&) const = default;
+};
+
+struct Welcome {
+  std::uint16_t version = 1;  // chosen
+  Member from = Member::b;
+  std::uint64_t incarnation = 0;
+  Nonce nonce{};
+  Proof proof{};
+  bool operator==(const Welcome&) const = default;
+};
+
+enum class StreamRefusal : std::uint8_t {
+  none = 0,
+  version = 1,    // no common version
+  cluster = 2,    // of another cluster, or another key
+  unit = 3,       // there is no such unit here, or it is offline
+  shape = 4,      // another size, block size or extent size: `text` has both
+  outdated = 5,   // the follower knows a newer view, or another leader
+  unprepared = 6  // not now: try again
+};
+
+struct Ready {
+  StreamRefusal refusal = StreamRefusal::none;
+  std::string text;  // for people
+  bool operator==(const Ready&) const = default;
+};
+
+}  // namespace mpath::replication
