@@ -1,14 +1,14 @@
 // Until when this node may answer initiators: what the agreement tells the shards.
 //
 // Threads: any. Written by the control thread; a shard looks before each answer that rests on what only this node knows
-// (reads, SCSI state). Acknowledged writes need no clock: the peer has them (INVARIANTS.md).
+// (reads, SCSI state). Acknowledged writes need no clock: the peer has them (target/replication/INVARIANTS.md).
 #pragma once
 
 #include <atomic>
 
 #include "base/clock.hpp"
 
-namespace mpath::target::replication {
+namespace mpath::target {
 
 class Serving {
  public:
@@ -22,4 +22,4 @@ class Serving {
   std::atomic<Duration::rep> until_{TimePoint::min().time_since_epoch().count()};
 };
 
-}  // namespace mpath::target::replication
+}  // namespace mpath::target
