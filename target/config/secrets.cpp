@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -12,7 +13,24 @@
 namespace mpath::target {
 namespace {
 constexpr std::size_t secret_bytes_max = 255;
+constexpr std::size_t secret_file_bytes_max = 1024;
+
+// As much of a file that nobody but its owner may read.
+std::expected<std::string, std::string> read_secret_text(const std::string& path) {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return std::unexpected(fmt::format("{}: {}", path, std::strerror(errno)));
+  struct stat status{};
+  if (::fstat(fd.get(), &status) != 0) return std::unexpected(fmt::format("{}: {}", path, std::strerror(errno)));
+  if ((status.st_mode & 077) != 0)
+    return std::unexpected(fmt::format("{}: others may read or change it (mode {:04o}): chmod 0600 {}", path,
+                                       status.st_mode & 07777, path));
+  char text[secret_file_bytes_max];
+  const ssize_t size = ::read(fd.get(), text, sizeof text);
+  if (size < 0) return std::unexpected(fmt::format("{}: {}", path, std::strerror(errno)));
+  return std::string(text, static_cast<std::size_t>(size));
 }
+
+}  // namespace
 
 std::expected<std::string, std::string> parse_secret(std::string_view text) {
   std::string secret(text);
@@ -44,19 +62,23 @@ std::optional<std::string> check_authentication(const Authentication& authentica
 }
 
 std::expected<std::string, std::string> read_secret_file(const std::string& path) {
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) return std::unexpected(fmt::format("{}: {}", path, std::strerror(errno)));
-  struct stat status{};
-  if (::fstat(fd.get(), &status) != 0) return std::unexpected(fmt::format("{}: {}", path, std::strerror(errno)));
-  if ((status.st_mode & 077) != 0)
-    return std::unexpected(fmt::format("{}: others may read or change it (mode {:04o}): chmod 0600 {}", path,
-                                       status.st_mode & 07777, path));
-  char text[1024];
-  const ssize_t size = ::read(fd.get(), text, sizeof text);
-  if (size < 0) return std::unexpected(fmt::format("{}: {}", path, std::strerror(errno)));
-  std::string line(text, static_cast<std::size_t>(size));
-  line.resize(std::min(line.find_first_of("\r\n"), line.size()));
-  return line;
+  const auto text = read_secret_text(path);
+  if (!text) return std::unexpected(text.error());
+  return text->substr(0, text->find_first_of("\r\n"));
+}
+
+std::expected<std::vector<std::string>, std::string> read_secret_lines(const std::string& path) {
+  const auto text = read_secret_text(path);
+  if (!text) return std::unexpected(text.error());
+  if (text->size() == secret_file_bytes_max)
+    return std::unexpected(fmt::format("{}: longer than {} bytes", path, secret_file_bytes_max - 1));
+  std::vector<std::string> lines;
+  for (std::size_t at = 0; at < text->size();) {
+    const std::size_t end = std::min(text->find_first_of("\r\n", at), text->size());
+    if (end > at) lines.push_back(text->substr(at, end - at));
+    at = end + 1;
+  }
+  return lines;
 }
 
 }  // namespace mpath::target

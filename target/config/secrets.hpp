@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/config_text.hpp"
 #include "target/iscsi/target_view.hpp"
@@ -20,5 +21,7 @@ namespace mpath::target {
 
 // The first line of a file that nobody but its owner may read. The error names the file and says what to do.
 [[nodiscard]] std::expected<std::string, std::string> read_secret_file(const std::string& path);
+// Likewise every line that is not empty; refused when the file is longer than a secret can be.
+[[nodiscard]] std::expected<std::vector<std::string>, std::string> read_secret_lines(const std::string& path);
 
 }  // namespace mpath::target

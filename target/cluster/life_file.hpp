@@ -1,0 +1,64 @@
+// What a member remembers of its lives: so that each has a number of its own, and knows whether the one before may have
+// lost what it had acknowledged.
+//
+// A life is **suspect** when an earlier one ended without order and its memory with it (another boot), or was suspect
+// and has not been filled since (target/replication/INVARIANTS.md). Who cannot tell is suspect.
+//
+// Threads: blocks; one thread at a time (offload()). One process: whoever holds the vote record.
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <filesystem>
+#include <string>
+
+#include "base/result.hpp"
+
+namespace mpath::target::cluster {
+
+struct LifeCircumstances {
+  bool record_exists = false;    // this member may have voted and acknowledged before
+  std::string boot_id;           // empty: cannot be known, which is taken for another boot
+  std::uint64_t wall_clock = 0;  // microseconds
+};
+
+class LifeFile {
+ public:
+  // Begins a life; it is on the medium when this returns, so that the next one knows of it. The error is one line.
+  [[nodiscard]] static std::expected<LifeFile, std::string> begin(const std::filesystem::path& path,
+                                                                  const LifeCircumstances& now);
+
+  // Higher than that of every life before, whatever the clock says.
+  [[nodiscard]] std::uint64_t incarnation() const { return life_.incarnation; }
+  [[nodiscard]] bool suspect() const { return life_.suspect; }
+  // Why, for the log; empty when it is not.
+  [[nodiscard]] const std::string& reason() const { return reason_; }
+
+  // It was filled, or there is no better copy.
+  [[nodiscard]] error_code clear_suspect();
+  // All that was acknowledged is on the medium: losing power from here on loses nothing.
+  [[nodiscard]] error_code end();
+
+ private:
+  struct Life {
+    std::uint64_t incarnation = 0;
+    std::string boot_id;
+    bool ended = false;
+    bool suspect = false;
+  };
+  [[nodiscard]] static std::string format(const Life& life);
+  [[nodiscard]] static Result<Life> parse(const std::string& text);
+  [[nodiscard]] static std::string why_suspect(const Result<Life>& before, const LifeCircumstances& now);
+  LifeFile(std::filesystem::path path, Life life, std::string reason)
+      : path_(std::move(path)), life_(std::move(life)), reason_(std::move(reason)) {}
+  [[nodiscard]] error_code write(const Life& life);
+
+  std::filesystem::path path_;
+  Life life_;
+  std::string reason_;
+};
+
+// Of the running kernel; empty when it does not say.
+[[nodiscard]] std::string read_boot_id();
+
+}  // namespace mpath::target::cluster
