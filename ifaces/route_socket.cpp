@@ -1,12 +1,16 @@
 #include "ifaces/route_socket.hpp"
 
+#include <arpa/inet.h>
+#include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
+#include <netlink/attr.h>
 #include <netlink/msg.h>
 #include <netlink/netlink.h>
 #include <netlink/socket.h>
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 
@@ -15,7 +19,8 @@ namespace {
 
 constexpr std::size_t message_bytes_max = std::size_t{256} << 10;  // a device with many virtual functions fills 32 KiB
 constexpr int dump_tries = 8;
-constexpr int dump_wait_ms = 2000;
+constexpr int answer_wait_ms = 2000;
+constexpr std::uint32_t forever = 0xffffffff;
 
 // libnl's error number as an errno value.
 error_code netlink_error(int code) {
@@ -90,7 +95,7 @@ Result<RouteSocket::DumpEnd> RouteSocket::dump_once(LinkTable& table, int type) 
   bool disturbed = false;
   for (;;) {
     pollfd waiting{.fd = fd(), .events = POLLIN, .revents = 0};
-    if (::poll(&waiting, 1, dump_wait_ms) == 0) return failure(ETIMEDOUT);
+    if (::poll(&waiting, 1, answer_wait_ms) == 0) return failure(ETIMEDOUT);
     const auto got = receive();
     if (!got && got.error().value() == EAGAIN) continue;
     if (!got && got.error().value() == ENOBUFS) {  // the dump goes on, but notifications were lost
@@ -136,6 +141,62 @@ error_code RouteSocket::drain(LinkTable& table, const std::function<void(unsigne
     for (auto* message = reinterpret_cast<nlmsghdr*>(buffer_.data()); nlmsg_ok(message, left);
          message = nlmsg_next(message, &left)) {
       if (const unsigned index = table.apply(*message); index != 0) changed(index);
+    }
+  }
+}
+
+error_code RouteSocket::add_address(unsigned index, const NicAddress& address) {
+  return change_address(RTM_NEWADDR, index, address);
+}
+
+error_code RouteSocket::remove_address(unsigned index, const NicAddress& address) {
+  const error_code error = change_address(RTM_DELADDR, index, address);
+  return error.value() == EADDRNOTAVAIL ? error_code() : error;
+}
+
+error_code RouteSocket::change_address(int type, unsigned index, const NicAddress& address) {
+  std::array<std::byte, sizeof(in6_addr)> raw{};
+  const bool v6 = ::inet_pton(AF_INET6, address.address.c_str(), raw.data()) == 1;
+  if (!v6 && ::inet_pton(AF_INET, address.address.c_str(), raw.data()) != 1) return {EINVAL, std::generic_category()};
+  // The kernel wants those of a loopback subnet to agree in scope.
+  const bool loopback = !v6 && raw[0] == std::byte{127};
+  const int raw_bytes = v6 ? sizeof(in6_addr) : sizeof(in_addr);
+  const bool adding = type == RTM_NEWADDR;
+  const std::unique_ptr<nl_msg, decltype(&nlmsg_free)> message(nlmsg_alloc(), &nlmsg_free);
+  if (!message) return {ENOMEM, std::generic_category()};
+  const int flags = NLM_F_REQUEST | NLM_F_ACK | (adding ? NLM_F_CREATE | NLM_F_REPLACE : 0);
+  nlmsghdr* const header =
+      nlmsg_put(message.get(), nl_socket_get_local_port(socket_.get()), ++sequence_, type, sizeof(ifaddrmsg), flags);
+  if (header == nullptr) return {ENOMEM, std::generic_category()};
+  auto& about = *static_cast<ifaddrmsg*>(nlmsg_data(header));
+  about = {.ifa_family = static_cast<std::uint8_t>(v6 ? AF_INET6 : AF_INET),
+           .ifa_prefixlen = static_cast<std::uint8_t>(address.prefix_length),
+           .ifa_flags = static_cast<std::uint8_t>(v6 && adding ? IFA_F_NODAD : 0),
+           .ifa_scope = static_cast<std::uint8_t>(loopback ? RT_SCOPE_HOST : RT_SCOPE_UNIVERSE),
+           .ifa_index = index};
+  int failed = nla_put(message.get(), IFA_LOCAL, raw_bytes, raw.data());
+  if (failed == 0) failed = nla_put(message.get(), IFA_ADDRESS, raw_bytes, raw.data());
+  if (failed == 0 && v6 && adding) {
+    const ifa_cacheinfo lifetime{.ifa_prefered = 0, .ifa_valid = forever, .cstamp = 0, .tstamp = 0};
+    failed = nla_put(message.get(), IFA_CACHEINFO, sizeof lifetime, &lifetime);
+  }
+  if (failed != 0) return netlink_error(failed);
+  if (::send(fd(), header, header->nlmsg_len, 0) < 0) return {errno, std::generic_category()};
+  return acknowledged();
+}
+
+error_code RouteSocket::acknowledged() {
+  for (;;) {
+    pollfd waiting{.fd = fd(), .events = POLLIN, .revents = 0};
+    if (::poll(&waiting, 1, answer_wait_ms) == 0) return {ETIMEDOUT, std::generic_category()};
+    const auto got = receive();
+    if (!got && got.error().value() == EAGAIN) continue;
+    if (!got) return got.error();
+    int left = static_cast<int>(*got);
+    for (auto* message = reinterpret_cast<nlmsghdr*>(buffer_.data()); nlmsg_ok(message, left);
+         message = nlmsg_next(message, &left)) {
+      if (message->nlmsg_seq != sequence_ || message->nlmsg_type != NLMSG_ERROR) continue;
+      return {-static_cast<const nlmsgerr*>(nlmsg_data(message))->error, std::generic_category()};
     }
   }
 }

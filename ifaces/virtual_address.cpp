@@ -1,0 +1,265 @@
+#include "ifaces/virtual_address.hpp"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
+#include <net/if_arp.h>
+#include <netinet/icmp6.h>
+#include <netinet/in.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <optional>
+#include <span>
+#include <utility>
+
+#include "base/unique_fd.hpp"
+#include "ifaces/announcement.hpp"
+#include "ifaces/route_socket.hpp"
+
+namespace mpath {
+namespace {
+
+constexpr std::array<std::chrono::milliseconds, 4> told_after = {
+    std::chrono::milliseconds(0), std::chrono::milliseconds(50), std::chrono::milliseconds(200),
+    std::chrono::milliseconds(1000)};
+constexpr int neighbour_hop_limit = 255;  // others are not believed (RFC 4861, 7.1.2)
+
+// The bytes of a numeric address: 4 or 16.
+std::vector<std::byte> bytes_of(const std::string& text) {
+  std::array<std::byte, 16> raw{};
+  const auto* first = raw.data();
+  if (::inet_pton(AF_INET, text.c_str(), raw.data()) == 1) return {first, first + 4};
+  if (::inet_pton(AF_INET6, text.c_str(), raw.data()) == 1) return {first, first + 16};
+  return {};
+}
+
+bool same_subnet(std::span<const std::byte> one, std::span<const std::byte> other, int prefix_length) {
+  if (one.size() != other.size()) return false;
+  const auto bits = static_cast<std::size_t>(prefix_length);
+  if (bits > one.size() * 8) return false;
+  if (!std::equal(one.begin(), one.begin() + static_cast<std::ptrdiff_t>(bits / 8), other.begin())) return false;
+  if (bits % 8 == 0) return true;
+  return std::to_integer<unsigned>(one[bits / 8] ^ other[bits / 8]) >> (8 - bits % 8) == 0;
+}
+
+bool same_address(const NicAddress& one, std::span<const std::byte> other) {
+  return std::ranges::equal(bytes_of(one.address), other);
+}
+
+std::string reason(error_code error) {
+  const bool forbidden = error.value() == EPERM || error.value() == EACCES;
+  return error.message() + (forbidden ? " (needs CAP_NET_ADMIN)" : "");
+}
+
+// Taking off the first address of an IPv4 subnet takes its later ones along, unless the kernel is told to promote one
+// of them. The setting is put back in the end.
+class Promotion {
+ public:
+  explicit Promotion(const std::string& nic) : file_("/proc/sys/net/ipv4/conf/" + nic + "/promote_secondaries") {
+    std::ifstream(file_) >> before_;
+    if (before_ == "0") std::ofstream(file_) << "1";
+  }
+  ~Promotion() {
+    if (before_ == "0") std::ofstream(file_) << before_;
+  }
+  Promotion(const Promotion&) = delete;
+  Promotion& operator=(const Promotion&) = delete;
+
+ private:
+  std::string file_;
+  std::string before_;
+};
+
+// Nothing when the device has no neighbours that it would have to tell of a change: loopback, tunnels.
+Result<std::optional<MacBytes>> mac_of(int fd, const std::string& nic) {
+  ifreq request{};
+  nic.copy(request.ifr_name, sizeof request.ifr_name - 1);
+  if (::ioctl(fd, SIOCGIFHWADDR, &request) != 0) return failure(errno);
+  if (request.ifr_hwaddr.sa_family != ARPHRD_ETHER) return std::optional<MacBytes>();
+  MacBytes mac;
+  std::memcpy(mac.data(), request.ifr_hwaddr.sa_data, mac.size());
+  return mac;
+}
+
+error_code sent(ssize_t result) {
+  return result < 0 ? error_code(errno, std::generic_category()) : error_code();
+}
+
+error_code tell_v4(unsigned index, const std::string& nic, std::span<const std::byte, 4> address) {
+  const UniqueFd socket(::socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!socket) return {errno, std::generic_category()};
+  const auto mac = mac_of(socket.get(), nic);
+  if (!mac) return mac.error();
+  if (!*mac) return {};
+  sockaddr_ll everybody{};
+  everybody.sll_family = AF_PACKET;
+  everybody.sll_protocol = htons(ETH_P_ARP);
+  everybody.sll_ifindex = static_cast<int>(index);
+  everybody.sll_halen = ETH_ALEN;
+  std::memset(everybody.sll_addr, 0xff, ETH_ALEN);
+  for (const ArpForm form : {ArpForm::request, ArpForm::reply}) {
+    const std::vector<std::byte> packet = gratuitous_arp(form, **mac, address);
+    const error_code error = sent(::sendto(socket.get(), packet.data(), packet.size(), 0,
+                                           reinterpret_cast<const sockaddr*>(&everybody), sizeof everybody));
+    if (error) return error;
+  }
+  return {};
+}
+
+error_code tell_v6(unsigned index, const std::string& nic, std::span<const std::byte, 16> address) {
+  const UniqueFd socket(::socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_ICMPV6));
+  if (!socket) return {errno, std::generic_category()};
+  const auto mac = mac_of(socket.get(), nic);
+  if (!mac) return mac.error();
+  if (!*mac) return {};
+  const int interface = static_cast<int>(index);
+  sockaddr_in6 from{};
+  from.sin6_family = AF_INET6;
+  from.sin6_scope_id = index;
+  std::memcpy(&from.sin6_addr, address.data(), address.size());
+  sockaddr_in6 everybody{};
+  everybody.sin6_family = AF_INET6;
+  everybody.sin6_scope_id = index;
+  ::inet_pton(AF_INET6, "ff02::1", &everybody.sin6_addr);
+  const int fd = socket.get();
+  if (::setsockopt(fd, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, &neighbour_hop_limit, sizeof neighbour_hop_limit) != 0 ||
+      ::setsockopt(fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, &interface, sizeof interface) != 0 ||
+      ::bind(fd, reinterpret_cast<const sockaddr*>(&from), sizeof from) != 0) {
+    return {errno, std::generic_category()};
+  }
+  const std::vector<std::byte> packet = neighbour_advertisement(**mac, address);
+  return sent(
+      ::sendto(fd, packet.data(), packet.size(), 0, reinterpret_cast<const sockaddr*>(&everybody), sizeof everybody));
+}
+
+}  // namespace
+
+VirtualAddress::VirtualAddress(Clock& clock, VirtualAddressOptions options)
+    : clock_(clock), options_(std::move(options)), text_(options_.address) {
+  if (options_.prefix_length > 0) text_ += fmt::format("/{}", options_.prefix_length);
+  if (!options_.net_ifacename.empty()) text_ += " dev " + options_.net_ifacename;
+  alarm_ = clock_.make_alarm([this] { tell(); });
+}
+
+VirtualAddress::~VirtualAddress() = default;
+
+std::expected<void, std::string> VirtualAddress::add() {
+  const auto nics = list_nics();
+  if (!nics) return std::unexpected("cannot list the interfaces: " + nics.error().message());
+  auto place = find_place(*nics);
+  if (!place) return std::unexpected(place.error());
+  if (auto cleared = take_off(*nics, &*place); !cleared) return cleared;
+  auto socket = RouteSocket::open({});
+  const NicAddress address{.address = options_.address, .prefix_length = place->prefix_length};
+  const error_code error = socket ? socket->add_address(place->index, address) : socket.error();
+  if (error) return std::unexpected(fmt::format("cannot put {} on {}: {}", address.address, place->nic, reason(error)));
+  place_ = *std::move(place);
+  announce();
+  return {};
+}
+
+std::expected<void, std::string> VirtualAddress::remove() {
+  alarm_->cancel();
+  place_ = {};
+  const auto nics = list_nics();
+  if (!nics) return std::unexpected("cannot list the interfaces: " + nics.error().message());
+  return take_off(*nics, nullptr);
+}
+
+std::expected<bool, std::string> VirtualAddress::present() const {
+  const auto nics = list_nics();
+  if (!nics) return std::unexpected("cannot list the interfaces: " + nics.error().message());
+  const auto ours = bytes_of(options_.address);
+  return std::ranges::any_of(*nics, [&ours](const Nic& nic) {
+    return std::ranges::any_of(nic.addresses, [&ours](const NicAddress& each) { return same_address(each, ours); });
+  });
+}
+
+// By name, or by the subnet: of several the one with the longest prefix, of those one whose cable is in.
+std::expected<VirtualAddress::Place, std::string> VirtualAddress::find_place(const std::vector<Nic>& nics) const {
+  const auto ours = bytes_of(options_.address);
+  if (ours.empty()) return std::unexpected(options_.address + " is not a numeric address");
+  const std::string& name = options_.net_ifacename;
+  const Nic* best = nullptr;
+  int best_prefix = 0;
+  for (const Nic& nic : nics) {
+    if (!name.empty() && nic.name != name) continue;
+    if (!name.empty()) best = &nic;
+    for (const NicAddress& each : nic.addresses) {
+      const auto theirs = bytes_of(each.address);
+      if (theirs == ours || each.prefix_length <= 0 || !same_subnet(theirs, ours, each.prefix_length)) continue;
+      const bool longer = each.prefix_length > best_prefix;
+      const bool plugged = each.prefix_length == best_prefix && best != nullptr && !best->carrier() && nic.carrier();
+      if (!longer && !plugged) continue;
+      best = &nic;
+      best_prefix = each.prefix_length;
+    }
+  }
+  if (best == nullptr && !name.empty()) {
+    return std::unexpected(fmt::format("cannot put {} on {}: there is no such interface", options_.address, name));
+  }
+  if (best == nullptr) {
+    return std::unexpected(
+        fmt::format("no interface has an address in the subnet of {}: name one (dev IFACE)", options_.address));
+  }
+  int prefix = options_.prefix_length;
+  if (prefix <= 0) prefix = best_prefix;
+  if (prefix <= 0) prefix = static_cast<int>(ours.size()) * 8;
+  return Place{.index = best->index, .nic = best->name, .prefix_length = prefix};
+}
+
+// From wherever it is, but for the place where it is to be.
+std::expected<void, std::string> VirtualAddress::take_off(const std::vector<Nic>& nics, const Place* kept) const {
+  const auto ours = bytes_of(options_.address);
+  if (ours.empty()) return std::unexpected(options_.address + " is not a numeric address");
+  std::optional<RouteSocket> socket;
+  for (const Nic& nic : nics) {
+    for (const NicAddress& each : nic.addresses) {
+      if (!same_address(each, ours)) continue;
+      if (kept != nullptr && nic.index == kept->index && each.prefix_length == kept->prefix_length) continue;
+      const auto fail = [&](error_code error) {
+        return std::unexpected(
+            fmt::format("cannot take {}/{} off {}: {}", each.address, each.prefix_length, nic.name, reason(error)));
+      };
+      if (!socket) {
+        auto opened = RouteSocket::open({});
+        if (!opened) return fail(opened.error());
+        socket.emplace(*std::move(opened));
+      }
+      const Promotion promotion(nic.name);
+      if (const error_code error = socket->remove_address(nic.index, each)) return fail(error);
+    }
+  }
+  return {};
+}
+
+// ---- telling the neighbours ----------------------------------------------------------------------------------------
+
+void VirtualAddress::announce() {
+  if (place_.index == 0) return;
+  begun_ = clock_.now();
+  told_ = 0;
+  trouble_told_ = false;
+  tell();
+}
+
+void VirtualAddress::tell() {
+  const auto address = bytes_of(options_.address);
+  const error_code error = address.size() == 4 ? tell_v4(place_.index, place_.nic, std::span(address).first<4>())
+                                               : tell_v6(place_.index, place_.nic, std::span(address).first<16>());
+  if (++told_ < told_after.size()) alarm_->set(begun_ + told_after[told_]);
+  if (!error || std::exchange(trouble_told_, true) || !options_.on_trouble) return;
+  const bool forbidden = error.value() == EPERM || error.value() == EACCES;
+  options_.on_trouble(fmt::format("cannot announce {} on {}: {}{}", options_.address, place_.nic, error.message(),
+                                  forbidden ? " (needs CAP_NET_RAW)" : ""));
+}
+
+}  // namespace mpath
