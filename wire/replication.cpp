@@ -1,15 +1,13 @@
 #include "wire/replication.hpp"
 
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
-
 #include <algorithm>
 
 #include "base/bytes.hpp"
 #include "base/check.hpp"
 #include "wire/crc32c.hpp"
 #include "wire/error.hpp"
+#include "wire/hmac.hpp"
+#include "wire/replication_fields.hpp"
 
 namespace mpath::replication {
 namespace {
@@ -21,12 +19,7 @@ constexpr std::uint32_t record_magic = 0x4d505652;  // "MPVR"
 
 void put(Writer& writer, const Ballot& ballot) {
   writer.u64(ballot.round);
-  writer.u8(static_cast<std::uint8_t>(ballot.proposer));
-}
-void put(Writer& writer, const View& view) {
-  writer.u64(view.number);
-  writer.u8(static_cast<std::uint8_t>(view.primary));
-  writer.u8(view.in_sync.bits());
+  put(writer, ballot.proposer);
 }
 void put(Writer& writer, const std::optional<Vote>& vote) {
   writer.u8(vote ? 1 : 0);
@@ -37,11 +30,6 @@ void put(Writer& writer, const std::optional<Vote>& vote) {
 }
 
 // Values that no sender of ours writes end the reading.
-Member member(Reader& reader, std::uint8_t last) {
-  const std::uint8_t value = reader.u8();
-  if (value > last) reader.fail();
-  return value > last ? Member::a : static_cast<Member>(value);
-}
 bool flag(Reader& reader) {
   const std::uint8_t value = reader.u8();
   if (value > 1) reader.fail();
@@ -49,21 +37,12 @@ bool flag(Reader& reader) {
 }
 Ballot ballot(Reader& reader) {
   const std::uint64_t round = reader.u64();
-  return {.round = round, .proposer = member(reader, 1)};
-}
-View view(Reader& reader) {
-  View result;
-  result.number = reader.u64();
-  result.primary = member(reader, 1);
-  const std::uint8_t bits = reader.u8();
-  result.in_sync = MemberSet::of_bits(bits);
-  if (bits > 3 || (result.number > 0 && !result.in_sync.has(result.primary))) reader.fail();
-  return result;
+  return {.round = round, .proposer = read_member(reader, Member::b)};
 }
 Vote vote(Reader& reader) {
   Vote result;
   result.ballot = ballot(reader);
-  result.view = view(reader);
+  result.view = read_view(reader);
   result.stand_in = flag(reader);
   return result;
 }
@@ -135,16 +114,6 @@ std::optional<Body> read_body(Kind kind, Reader& reader) {
   return std::nullopt;
 }
 
-std::array<std::byte, tag_bytes> tag_of(std::span<const std::byte> bytes, const Key& key) {
-  std::array<std::byte, tag_bytes> tag{};
-  unsigned length = 0;
-  const auto* const made =
-      HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), reinterpret_cast<const unsigned char*>(bytes.data()),
-           bytes.size(), reinterpret_cast<unsigned char*>(tag.data()), &length);
-  CHECK(made != nullptr && length == tag.size());
-  return tag;
-}
-
 // The head up to its own checksum, the two checksums, and the rest.
 constexpr std::size_t head_checksum_at = 8;
 std::uint32_t head_checksum(std::span<const std::byte> head) {
@@ -165,7 +134,7 @@ std::vector<std::byte> encode(const Frame& frame, const Key* key) {
   const Kind kind = std::visit(BodyWriter{body}, message.body);
   const std::span<const std::byte> written = body.written();
   Writer head{std::span(bytes).first(head_bytes)};
-  head.u16(version);
+  head.u16(frame_version);
   head.u8(static_cast<std::uint8_t>(kind));
   head.u8(static_cast<std::uint8_t>(message.from));
   head.u32(static_cast<std::uint32_t>(written.size()));
@@ -179,7 +148,7 @@ std::vector<std::byte> encode(const Frame& frame, const Key* key) {
   checksum.u32(head_checksum(bytes));
   bytes.resize(head_bytes + written.size());
   if (key != nullptr) {
-    const auto tag = tag_of(bytes, *key);
+    const HmacTag tag = hmac_sha256(*key, {bytes});
     bytes.insert(bytes.end(), tag.begin(), tag.end());
   }
   return bytes;
@@ -191,7 +160,7 @@ Result<Frame> decode(std::span<const std::byte> bytes, const Key* key) {
   const std::uint16_t spoken = head.u16();
   const std::uint8_t kind = head.u8();
   Frame frame;
-  frame.message.from = member(head, 2);
+  frame.message.from = read_member(head, Member::witness);
   const std::uint32_t length = head.u32();
   const std::uint32_t head_crc = head.u32();
   const std::uint32_t body_crc = head.u32();
@@ -199,21 +168,20 @@ Result<Frame> decode(std::span<const std::byte> bytes, const Key* key) {
   frame.number = head.u64();
   // The length is believed only when the checksum says so.
   if (head_crc != head_checksum(bytes)) return failure(WireErrc::bad_digest);
-  if (spoken != version) return failure(WireErrc::bad_version);
+  if (spoken != frame_version) return failure(WireErrc::bad_version);
   if (length > body_bytes_max) return failure(WireErrc::bad_length);
   const std::size_t total = head_bytes + length + (key != nullptr ? tag_bytes : 0);
   if (bytes.size() < total) return failure(WireErrc::truncated);
   if (bytes.size() > total) return failure(WireErrc::trailing);
   if (key != nullptr) {
-    const auto tag = tag_of(bytes.first(head_bytes + length), *key);
-    const auto theirs = bytes.last(tag_bytes);
-    if (CRYPTO_memcmp(tag.data(), theirs.data(), tag_bytes) != 0) return failure(WireErrc::bad_digest);
+    const HmacTag tag = hmac_sha256(*key, {bytes.first(head_bytes + length)});
+    if (!same_secret(tag, bytes.last(tag_bytes))) return failure(WireErrc::bad_digest);
   }
   const auto body_bytes = bytes.subspan(head_bytes, length);
   if (body_crc != crc32c(body_bytes)) return failure(WireErrc::bad_digest);
   Reader body(body_bytes);
   frame.message.suspect = flag(body);
-  frame.message.decided = view(body);
+  frame.message.decided = read_view(body);
   auto read = read_body(static_cast<Kind>(kind), body);
   if (!read) return failure(WireErrc::bad_opcode);
   if (!head.ok() || !body.at_end()) return failure(WireErrc::bad_field);
@@ -225,7 +193,7 @@ std::array<std::byte, record_bytes> encode(const StoredRecord& stored) {
   std::array<std::byte, record_bytes> bytes{};
   Writer writer{std::span(bytes).first(record_bytes - 4)};
   writer.u32(record_magic);
-  writer.u16(version);
+  writer.u16(frame_version);
   writer.bytes(stored.cluster);
   writer.u64(stored.serial);
   put(writer, stored.record.decided);
@@ -244,11 +212,11 @@ Result<StoredRecord> decode_record(std::span<const std::byte> bytes) {
   Reader checksum(bytes.last(4));
   if (checksum.u32() != crc32c(bytes.first(record_bytes - 4))) return failure(WireErrc::bad_digest);
   if (reader.u32() != record_magic) return failure(WireErrc::bad_opcode);
-  if (reader.u16() != version) return failure(WireErrc::bad_version);
+  if (reader.u16() != frame_version) return failure(WireErrc::bad_version);
   StoredRecord stored;
   reader.copy_to(stored.cluster);
   stored.serial = reader.u64();
-  stored.record.decided = view(reader);
+  stored.record.decided = read_view(reader);
   stored.record.promised = ballot(reader);
   stored.record.accepted = optional_vote(reader);
   if (!reader.ok()) return failure(WireErrc::bad_field);

@@ -155,7 +155,7 @@ struct Message {
 // ---- frames
 // ----------------------------------------------------------------------------------------------------------
 
-inline constexpr std::uint16_t version = 1;
+inline constexpr std::uint16_t frame_version = 1;  // of frames and records
 inline constexpr std::size_t head_bytes = 36;
 inline constexpr std::size_t tag_bytes = 32;           // HMAC-SHA256
 inline constexpr std::uint32_t body_bytes_max = 1024;  // of a message; nothing longer is allocated for

@@ -11,8 +11,10 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/block_device.hpp"
 #include "base/result.hpp"
@@ -56,15 +58,34 @@ inline constexpr std::uint32_t sum_block_bytes = 64 << 10;
 using Sum = std::array<std::byte, 16>;  // the first half of SHA-256
 
 using StreamHeadBytes = std::array<std::byte, stream_head_bytes>;
-// `body_checksum`: CRC32C of the body; 0 when there is none.
+// `body_checksum`: CRC32C of the body; 0 when there is none. A head that the peer would not take is a bug.
 [[nodiscard]] StreamHeadBytes encode_stream_head(const StreamHead& head, std::uint32_t body_checksum);
 struct DecodedStreamHead {
   StreamHead head;
   std::uint32_t body_checksum = 0;
 };
 // Fails with WireErrc::truncated, ::bad_digest (of the head), ::bad_version, ::bad_opcode, ::bad_field (a flag that
-// does not belong to the op, an unknown status) or ::bad_length (a body that is too long, or not what the op has).
+// does not belong to the op, an unknown status, a range that wraps) or ::bad_length (a body that is too long, or not
+// what the op has).
 [[nodiscard]] Result<DecodedStreamHead> decode_stream_head(std::span<const std::byte> bytes);
+// Whether the op is answered by an ack or a sums_answer that repeats its sequence.
+[[nodiscard]] constexpr bool asks_for_answer(const StreamHead& head) {
+  switch (head.op) {
+    case StreamOp::write:
+    case StreamOp::zero:
+    case StreamOp::flush:
+    case StreamOp::state:
+    case StreamOp::sums:
+    case StreamOp::fill_end:
+      return head.sequence != 0;
+    case StreamOp::map_taken:
+    case StreamOp::ack:
+    case StreamOp::sums_answer:
+    case StreamOp::map:
+      return false;
+  }
+  return false;
+}
 
 // ---- the handshake: the leader connects ----------------------------------------------------------------------------
 //
@@ -72,14 +93,28 @@ struct DecodedStreamHead {
 //   leader ── Proof ──► follower             leader ◄── Ready, or Refused{why} ── follower
 //
 // Both prove that they have the cluster's key over both nonces and everything that was said, so that neither can be
-// repeated nor turned around.
+// repeated nor turned around. What the follower says after the leader's proof is proved too.
+//
+// A message: magic, kind, length; then its fields; then, but for Hello, the proof over everything that was said on the
+// connection up to there. The layout stays: a later version adds fields behind those that are there, and whoever does
+// not know them passes over them, so that each can say which versions it speaks.
 
+inline constexpr std::uint16_t stream_version = 1;  // that this program speaks
 inline constexpr std::size_t nonce_bytes = 32;
 using Nonce = std::array<std::byte, nonce_bytes>;
 using Proof = std::array<std::byte, 32>;  // HMAC-SHA256
 
+// How the messages after the handshake are protected, besides their checksums. Ordered: the stronger of what both sides
+// want is taken. On the wire: never renumber.
+enum class StreamAuth : std::uint8_t {
+  none = 0,
+  hmac = 1,  // each carries stream_tag_bytes of HMAC-SHA256 over its number on the connection, its head and its body
+};
+inline constexpr std::size_t stream_tag_bytes = 16;
+
 struct Hello {
-  std::uint16_t version_min = 1, version_max = 1;  // of this protocol: both may differ while nodes are upgraded
+  std::uint16_t version_min = stream_version,
+                version_max = stream_version;  // of this protocol: both may differ while nodes are upgraded
   std::array<std::byte, 16> cluster{};
   std::array<std::byte, 16> unit{};  // its UUID
   std::string unit_name;             // for people
@@ -88,17 +123,19 @@ struct Hello {
   View view;                      // that the leader leads under
   std::uint64_t size_bytes = 0;
   std::uint32_t block_bytes = 0;
-  std::uint64_t extent_bytes = 0;  // of the map
+  std::uint64_t extent_bytes = 0;      // of the map
+  StreamAuth auth = StreamAuth::none;  // wanted at least
   Nonce nonce{};
   bool operator==(const Hello&) const = default;
 };
 
 struct Welcome {
-  std::uint16_t version = 1;  // chosen
+  std::uint16_t version = stream_version;  // chosen; one that the leader does not speak when there is no common one
   Member from = Member::b;
   std::uint64_t incarnation = 0;
+  StreamAuth auth = StreamAuth::none;  // chosen
   Nonce nonce{};
-  Proof proof{};
+  Proof proof{};  // as encoded; Transcript::prove() puts the right one there
   bool operator==(const Welcome&) const = default;
 };
 
@@ -114,8 +151,53 @@ enum class StreamRefusal : std::uint8_t {
 
 struct Ready {
   StreamRefusal refusal = StreamRefusal::none;
-  std::string text;  // for people
+  std::string text;  // for people; cut at handshake_text_max
+  Proof proof{};     // as in Welcome
   bool operator==(const Ready&) const = default;
+};
+
+inline constexpr std::size_t handshake_prefix_bytes = 8;
+inline constexpr std::size_t handshake_bytes_max = 1024;  // of a message; nothing longer is received
+inline constexpr std::size_t handshake_text_max = 512;
+
+// How long the message is that begins with these handshake_prefix_bytes, prefix and proof included. Fails with
+// WireErrc::truncated, ::bad_opcode (not a message of this protocol) or ::bad_length.
+[[nodiscard]] Result<std::size_t> handshake_length(std::span<const std::byte> prefix);
+
+[[nodiscard]] std::vector<std::byte> encode(const Hello& hello);  // a name that is too long is cut
+[[nodiscard]] std::vector<std::byte> encode(const Welcome& welcome);
+[[nodiscard]] std::vector<std::byte> encode(const Proof& proof);
+[[nodiscard]] std::vector<std::byte> encode(const Ready& ready);
+// The whole of `bytes` is one message. Fail with WireErrc::truncated, ::trailing, ::bad_opcode (another message),
+// ::bad_field or ::bad_length. Proofs are not looked at.
+[[nodiscard]] Result<Hello> decode_hello(std::span<const std::byte> bytes);
+[[nodiscard]] Result<Welcome> decode_welcome(std::span<const std::byte> bytes);
+[[nodiscard]] Result<Proof> decode_proof(std::span<const std::byte> bytes);
+[[nodiscard]] Result<Ready> decode_ready(std::span<const std::byte> bytes);
+
+// What was said on a connection, and what is proved about it. Both ends add the same bytes in the same order.
+class Transcript {
+ public:
+  // Each says something else, so that no proof can be given back as another. Their texts are on the wire.
+  enum class Label : std::uint8_t {
+    welcome,            // by the follower
+    proof,              // by the leader
+    ready,              // by the follower
+    leader_messages,    // the key of StreamAuth::hmac from the leader to the follower
+    follower_messages,  // and back
+  };
+
+  void add_hello(std::span<const std::byte> hello);
+  // Adds the rest of `message`, a whole Welcome, Proof or Ready, and writes its proof.
+  void prove(std::span<std::byte> message, const Key& key, Label label);
+  // Adds the rest of `message`. The first of `keys` that its proof is right by; no value when there is none. Takes as
+  // long for a wrong proof whatever is wrong with it.
+  [[nodiscard]] std::optional<Key> check(std::span<const std::byte> message, std::span<const Key> keys, Label label);
+  [[nodiscard]] Key derive(const Key& key, Label label) const;
+
+ private:
+  void add(std::span<const std::byte> bytes);
+  std::vector<std::byte> said_;
 };
 
 }  // namespace mpath::replication

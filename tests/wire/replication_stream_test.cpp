@@ -1,0 +1,455 @@
+// What two copies of a unit say on their stream: heads, handshake, proofs; at every length and with every bit damaged.
+#include "wire/replication_stream.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "base/bytes.hpp"
+#include "wire/crc32c.hpp"
+#include "wire/error.hpp"
+#include "wire/hmac.hpp"
+
+namespace mpath::replication {
+namespace {
+
+constexpr std::size_t flags_at = 3, op_at = 2, body_bytes_at = 4, checksum_at = 8, body_checksum_at = 12,
+                      offset_at = 24, length_at = 32, status_at = 40, reserved_at = 41;
+
+// With a checksum that is right for what the head says now.
+void seal(std::span<std::byte> head) {
+  Crc32c crc;
+  crc.add(head.first(checksum_at));
+  crc.add(head.subspan(checksum_at + 4));
+  Writer writer(head.subspan(checksum_at, 4));
+  writer.u32(crc.value());
+}
+
+error_code error_of(std::span<const std::byte> head) {
+  const auto decoded = decode_stream_head(head);
+  return decoded ? error_code() : decoded.error();
+}
+
+// ---- heads ---------------------------------------------------------------------------------------------------------
+
+struct HeadRow {
+  std::string name;
+  StreamHead head;
+};
+
+class StreamHeads : public testing::TestWithParam<HeadRow> {
+ protected:
+  StreamHead head = GetParam().head;
+  std::uint32_t body_checksum = head.body_bytes > 0 ? 0xa1b2c3d4 : 0;
+  StreamHeadBytes bytes = encode_stream_head(head, body_checksum);
+};
+
+TEST_P(StreamHeads, ComeBack) {
+  const auto decoded = decode_stream_head(bytes);
+  ASSERT_TRUE(decoded);
+  EXPECT_EQ(decoded->head, head);
+  EXPECT_EQ(decoded->body_checksum, body_checksum);
+}
+
+TEST_P(StreamHeads, AreWholeOrNothing) {
+  for (std::size_t size = 0; size < bytes.size(); ++size) {
+    EXPECT_EQ(error_of(std::span(bytes).first(size)), WireErrc::truncated) << size;
+  }
+}
+
+TEST_P(StreamHeads, MayStandBeforeOtherBytes) {
+  std::vector<std::byte> longer(bytes.begin(), bytes.end());
+  longer.resize(longer.size() + 100, std::byte{0x77});
+  EXPECT_EQ(decode_stream_head(longer)->head, head);
+}
+
+TEST_P(StreamHeads, AreNotTakenWithAnyBitDamaged) {
+  for (std::size_t bit = 0; bit < bytes.size() * 8; ++bit) {
+    auto damaged = bytes;
+    damaged[bit / 8] ^= static_cast<std::byte>(1U << bit % 8);
+    EXPECT_EQ(error_of(damaged), WireErrc::bad_digest) << bit;
+  }
+}
+
+const StreamHead a_write{.op = StreamOp::write, .sequence = 5, .offset = 1 << 20, .length = 4096, .body_bytes = 4096};
+
+INSTANTIATE_TEST_SUITE_P(
+    , StreamHeads,
+    testing::Values(HeadRow{"write", a_write},
+                    HeadRow{"write_with_all_flags",
+                            {.op = StreamOp::write,
+                             .fua = true,
+                             .atomic = true,
+                             .fill = true,
+                             .sequence = ~std::uint64_t{0},
+                             .offset = 0x1122334455667788,
+                             .length = stream_body_bytes_max,
+                             .body_bytes = stream_body_bytes_max}},
+                    HeadRow{"zero",
+                            {.op = StreamOp::zero,
+                             .fua = true,
+                             .fill = true,
+                             .may_unmap = true,
+                             .sequence = 6,
+                             .offset = 512,
+                             .length = std::uint64_t{1} << 40}},
+                    HeadRow{"flush", {.op = StreamOp::flush, .sequence = 7}},
+                    HeadRow{"state", {.op = StreamOp::state, .sequence = 8, .body_bytes = 300}},
+                    HeadRow{"sums",
+                            {.op = StreamOp::sums,
+                             .sequence = 9,
+                             .offset = 65536,
+                             .length = 3 * sum_block_bytes + 512,
+                             .body_bytes = 4 * sizeof(Sum)}},
+                    HeadRow{"fill_end", {.op = StreamOp::fill_end, .sequence = 10}},
+                    HeadRow{"map_taken", {.op = StreamOp::map_taken}},
+                    HeadRow{"ack", {.op = StreamOp::ack, .sequence = 11}},
+                    HeadRow{"ack_of_no_space", {.op = StreamOp::ack, .status = BlockStatus::no_space, .sequence = 11}},
+                    HeadRow{"ack_of_shutdown", {.op = StreamOp::ack, .status = BlockStatus::shutdown, .sequence = 11}},
+                    HeadRow{"sums_answer", {.op = StreamOp::sums_answer, .sequence = 9, .body_bytes = 1}},
+                    HeadRow{"map", {.op = StreamOp::map, .offset = 8, .length = 17, .body_bytes = 3}},
+                    HeadRow{"last_and_empty_map", {.op = StreamOp::map, .last = true, .offset = 25}}),
+    [](const auto& row) { return row.param.name; });
+
+struct BadHeadRow {
+  std::string name;
+  StreamHead head;
+  std::size_t at;  // bytes from here on are
+  std::vector<std::uint8_t> become;
+  WireErrc error;
+};
+
+class BadStreamHeads : public testing::TestWithParam<BadHeadRow> {};
+
+TEST_P(BadStreamHeads, AreRefused) {
+  const BadHeadRow& row = GetParam();
+  auto bytes = encode_stream_head(row.head, row.head.body_bytes > 0 ? 1 : 0);
+  std::ranges::transform(row.become, bytes.begin() + static_cast<std::ptrdiff_t>(row.at),
+                         [](std::uint8_t byte) { return std::byte{byte}; });
+  seal(bytes);
+  EXPECT_EQ(error_of(bytes), row.error);
+}
+
+const StreamHead an_ack{.op = StreamOp::ack, .sequence = 1};
+const StreamHead a_zero{.op = StreamOp::zero, .sequence = 1, .length = 4096};
+const StreamHead a_map{.op = StreamOp::map, .length = 16, .body_bytes = 2};
+const StreamHead some_sums{.op = StreamOp::sums, .sequence = 1, .length = 65536, .body_bytes = 16};
+
+INSTANTIATE_TEST_SUITE_P(
+    , BadStreamHeads,
+    testing::Values(
+        BadHeadRow{"later_version", a_write, 0, {0, 2}, WireErrc::bad_version},
+        BadHeadRow{"no_version", a_write, 0, {0, 0}, WireErrc::bad_version},
+        BadHeadRow{"op_zero", a_write, op_at, {0}, WireErrc::bad_opcode},
+        BadHeadRow{"op_beyond", a_write, op_at, {11}, WireErrc::bad_opcode},
+        BadHeadRow{"unknown_flag", a_write, flags_at, {0x20}, WireErrc::bad_field},
+        BadHeadRow{"write_that_may_unmap", a_write, flags_at, {0x08}, WireErrc::bad_field},
+        BadHeadRow{"atomic_zero", a_zero, flags_at, {0x02}, WireErrc::bad_field},
+        BadHeadRow{"fua_ack", an_ack, flags_at, {0x01}, WireErrc::bad_field},
+        BadHeadRow{"last_write", a_write, flags_at, {0x10}, WireErrc::bad_field},
+        BadHeadRow{"fua_map", a_map, flags_at, {0x01}, WireErrc::bad_field},
+        BadHeadRow{"unknown_status", an_ack, status_at, {8}, WireErrc::bad_field},
+        BadHeadRow{"write_with_status", a_write, status_at, {1}, WireErrc::bad_field},
+        BadHeadRow{"reserved", an_ack, reserved_at + 6, {1}, WireErrc::bad_field},
+        BadHeadRow{
+            "range_that_wraps", a_zero, offset_at, {255, 255, 255, 255, 255, 255, 255, 255}, WireErrc::bad_field},
+        BadHeadRow{"checksum_of_no_body", an_ack, body_checksum_at, {0, 0, 0, 1}, WireErrc::bad_field},
+        BadHeadRow{"write_without_body", a_write, body_bytes_at, {0, 0, 0, 0}, WireErrc::bad_length},
+        BadHeadRow{"write_of_nothing", a_write, length_at, {0, 0, 0, 0, 0, 0, 0, 0}, WireErrc::bad_length},
+        BadHeadRow{"write_shorter_than_its_body", a_write, length_at, {0, 0, 0, 0, 0, 0, 8, 0}, WireErrc::bad_length},
+        BadHeadRow{"state_beyond_the_limit",
+                   {.op = StreamOp::state, .body_bytes = 16},
+                   body_bytes_at,
+                   {1, 0, 0, 1},
+                   WireErrc::bad_length},
+        BadHeadRow{"ack_with_body", an_ack, body_bytes_at, {0, 0, 0, 1}, WireErrc::bad_length},
+        BadHeadRow{"zero_with_body", a_zero, body_bytes_at, {0, 0, 16, 0}, WireErrc::bad_length},
+        BadHeadRow{"sum_too_few", some_sums, length_at, {0, 0, 0, 0, 0, 1, 0, 1}, WireErrc::bad_length},
+        BadHeadRow{"sums_of_more_than_there_is",
+                   some_sums,
+                   length_at,
+                   {255, 255, 255, 255, 255, 255, 255, 255},
+                   WireErrc::bad_length},
+        BadHeadRow{"map_of_a_bit_too_many", a_map, length_at, {0, 0, 0, 0, 0, 0, 0, 17}, WireErrc::bad_length}),
+    [](const auto& row) { return row.param.name; });
+
+TEST(StreamHeadDeathTest, AHeadThatThePeerWouldNotTakeIsABug) {
+  StreamHead head = a_write;
+  head.last = true;
+  EXPECT_DEATH(static_cast<void>(encode_stream_head(head, 1)), "CHECK|flags");
+  head = a_write;
+  head.length = 512;
+  EXPECT_DEATH(static_cast<void>(encode_stream_head(head, 1)), "CHECK|body");
+}
+
+// ---- the handshake -------------------------------------------------------------------------------------------------
+
+template <typename T>
+T filled(int seed) {
+  T value{};
+  for (std::size_t index = 0; index < value.size(); ++index) value[index] = static_cast<std::byte>(index * 7 + seed);
+  return value;
+}
+
+Hello a_hello() {
+  return {.version_min = 1,
+          .version_max = 1,
+          .cluster = filled<std::array<std::byte, 16>>(1),
+          .unit = filled<std::array<std::byte, 16>>(2),
+          .unit_name = "disk7",
+          .from = Member::b,
+          .incarnation = 0xa1a2a3a4a5a6a7a8,
+          .view = {.number = 7, .primary = Member::b, .in_sync = {Member::a, Member::b}},
+          .size_bytes = 0x1112131415161718,
+          .block_bytes = 4096,
+          .extent_bytes = 4 << 20,
+          .auth = StreamAuth::hmac,
+          .nonce = filled<Nonce>(3)};
+}
+Welcome a_welcome() {
+  return {.version = 1,
+          .from = Member::a,
+          .incarnation = 0xb1b2b3b4b5b6b7b8,
+          .auth = StreamAuth::hmac,
+          .nonce = filled<Nonce>(4),
+          .proof = filled<Proof>(5)};
+}
+Ready a_ready() {
+  return {.refusal = StreamRefusal::shape, .text = "1 GiB here, 2 GiB there", .proof = filled<Proof>(6)};
+}
+
+template <typename Decode>
+void expect_whole_or_nothing(const std::vector<std::byte>& bytes, Decode decode) {
+  ASSERT_TRUE(decode(bytes));
+  for (std::size_t size = 0; size < bytes.size(); ++size) {
+    EXPECT_EQ(decode(std::vector(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(size))).error(),
+              WireErrc::truncated)
+        << size;
+  }
+  auto longer = bytes;
+  longer.push_back({});
+  EXPECT_EQ(decode(longer).error(), WireErrc::trailing);
+  auto other = bytes;
+  other[0] ^= std::byte{1};
+  EXPECT_EQ(decode(other).error(), WireErrc::bad_opcode) << "magic";
+  for (std::uint8_t kind = 0; kind < 7; ++kind) {
+    if (bytes[4] == std::byte{kind}) continue;
+    other = bytes;
+    other[4] = std::byte{kind};
+    EXPECT_EQ(decode(other).error(), WireErrc::bad_opcode) << int{kind};
+  }
+  // Every shorter length that the prefix may claim, with as many bytes.
+  for (std::size_t size = handshake_prefix_bytes; size < bytes.size(); ++size) {
+    other.assign(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(size));
+    other[7] = static_cast<std::byte>(size - handshake_prefix_bytes);
+    other[6] = static_cast<std::byte>((size - handshake_prefix_bytes) >> 8);
+    EXPECT_FALSE(decode(other)) << size;
+  }
+}
+
+TEST(Handshake, ComesBackWholeOrNotAtAll) {
+  EXPECT_EQ(decode_hello(encode(a_hello())), a_hello());
+  EXPECT_EQ(decode_welcome(encode(a_welcome())), a_welcome());
+  EXPECT_EQ(decode_proof(encode(filled<Proof>(9))), filled<Proof>(9));
+  EXPECT_EQ(decode_ready(encode(a_ready())), a_ready());
+  EXPECT_EQ(decode_ready(encode(Ready())), Ready());
+  expect_whole_or_nothing(encode(a_hello()), [](const auto& bytes) { return decode_hello(bytes); });
+  expect_whole_or_nothing(encode(a_welcome()), [](const auto& bytes) { return decode_welcome(bytes); });
+  expect_whole_or_nothing(encode(filled<Proof>(9)), [](const auto& bytes) { return decode_proof(bytes); });
+  expect_whole_or_nothing(encode(a_ready()), [](const auto& bytes) { return decode_ready(bytes); });
+}
+
+TEST(Handshake, SaysHowLongAMessageIs) {
+  auto bytes = encode(a_hello());
+  EXPECT_EQ(handshake_length(std::span(bytes).first(handshake_prefix_bytes)), bytes.size());
+  EXPECT_EQ(handshake_length(std::span(bytes).first(handshake_prefix_bytes - 1)).error(), WireErrc::truncated);
+  bytes[6] = std::byte{0xff};
+  EXPECT_EQ(handshake_length(bytes).error(), WireErrc::bad_length);
+}
+
+TEST(Handshake, CutsTextsAtTheirLimits) {
+  Hello hello = a_hello();
+  hello.unit_name.assign(1000, 'n');
+  EXPECT_EQ(decode_hello(encode(hello))->unit_name, std::string(255, 'n'));
+  const Ready ready{.refusal = StreamRefusal::unit, .text = std::string(5000, 't')};
+  EXPECT_EQ(decode_ready(encode(ready))->text, std::string(handshake_text_max, 't'));
+  EXPECT_LE(encode(hello).size(), handshake_bytes_max);
+  EXPECT_LE(encode(ready).size(), handshake_bytes_max);
+}
+
+TEST(Handshake, RefusesFieldsThatNobodyWrites) {
+  const auto with = [](std::vector<std::byte> bytes, std::size_t field_at, std::uint8_t value) {
+    bytes[handshake_prefix_bytes + field_at] = std::byte{value};
+    return bytes;
+  };
+  constexpr std::size_t from_at = 36, primary_at = 53, in_sync_at = 54, auth_at = 75, name_length_at = 108;
+  const auto hello = encode(a_hello());
+  EXPECT_EQ(decode_hello(with(hello, 1, 0)).error(), WireErrc::bad_field) << "no version";
+  EXPECT_EQ(decode_hello(with(hello, 1, 2)).error(), WireErrc::bad_field) << "lowest above highest";
+  EXPECT_EQ(decode_hello(with(hello, from_at, 2)).error(), WireErrc::bad_field) << "a witness";
+  EXPECT_EQ(decode_hello(with(hello, primary_at, 3)).error(), WireErrc::bad_field);
+  EXPECT_EQ(decode_hello(with(hello, in_sync_at, 4)).error(), WireErrc::bad_field);
+  EXPECT_EQ(decode_hello(with(hello, in_sync_at, 1)).error(), WireErrc::bad_field) << "a primary that is not in sync";
+  EXPECT_EQ(decode_hello(with(hello, auth_at, 2)).error(), WireErrc::bad_field);
+  EXPECT_EQ(decode_hello(with(hello, name_length_at, 6)).error(), WireErrc::bad_length);
+  EXPECT_EQ(decode_hello(with(hello, name_length_at, 4)).error(), WireErrc::bad_length);
+  const auto welcome = encode(a_welcome());
+  EXPECT_EQ(decode_welcome(with(welcome, 1, 0)).error(), WireErrc::bad_field) << "no version";
+  EXPECT_EQ(decode_welcome(with(welcome, 2, 2)).error(), WireErrc::bad_field) << "a witness";
+  EXPECT_EQ(decode_welcome(with(welcome, 11, 2)).error(), WireErrc::bad_field) << "auth";
+  const auto ready = encode(a_ready());
+  EXPECT_EQ(decode_ready(with(ready, 0, 7)).error(), WireErrc::bad_field) << "refusal";
+  EXPECT_EQ(decode_ready(with(ready, 1, 1)).error(), WireErrc::bad_length) << "text";
+  EXPECT_EQ(decode_ready(with(ready, 2, 3)).error(), WireErrc::bad_length) << "text";
+}
+
+TEST(Handshake, LeavesRoomForLaterVersions) {
+  // Fields behind those that are known pass when the sender says that it speaks a later version, and only then.
+  const auto longer = [](std::vector<std::byte> bytes, std::size_t proof_bytes) {
+    bytes.insert(bytes.end() - static_cast<std::ptrdiff_t>(proof_bytes), 5, std::byte{0x42});
+    bytes[7] = static_cast<std::byte>(bytes.size() - handshake_prefix_bytes);
+    return bytes;
+  };
+  Hello hello = a_hello();
+  EXPECT_EQ(decode_hello(longer(encode(hello), 0)).error(), WireErrc::bad_length);
+  hello.version_max = 3;
+  EXPECT_EQ(decode_hello(longer(encode(hello), 0)), hello);
+  Welcome welcome = a_welcome();
+  EXPECT_EQ(decode_welcome(longer(encode(welcome), sizeof(Proof))).error(), WireErrc::bad_length);
+  welcome.version = 2;
+  EXPECT_EQ(decode_welcome(longer(encode(welcome), sizeof(Proof))), welcome);
+}
+
+// ---- proofs --------------------------------------------------------------------------------------------------------
+
+struct Conversation {
+  std::vector<std::byte> hello = encode(a_hello());
+  std::vector<std::byte> welcome = encode(a_welcome());
+  std::vector<std::byte> proof = encode(Proof());
+  std::vector<std::byte> ready = encode(a_ready());
+
+  // As leader and follower say it.
+  void prove(const Key& leader, const Key& follower) {
+    Transcript transcript;
+    transcript.add_hello(hello);
+    transcript.prove(welcome, follower, Transcript::Label::welcome);
+    transcript.prove(proof, leader, Transcript::Label::proof);
+    transcript.prove(ready, follower, Transcript::Label::ready);
+  }
+  // How many of the three proofs are right, up to the first that is not.
+  [[nodiscard]] int right(const std::vector<Key>& keys) const {
+    Transcript transcript;
+    transcript.add_hello(hello);
+    if (!transcript.check(welcome, keys, Transcript::Label::welcome)) return 0;
+    if (!transcript.check(proof, keys, Transcript::Label::proof)) return 1;
+    return transcript.check(ready, keys, Transcript::Label::ready) ? 3 : 2;
+  }
+};
+
+const Key a_key = filled<Key>(1), another_key = filled<Key>(2);
+
+TEST(Proofs, AreRightForTheSameKeyAndTheSameWords) {
+  Conversation said;
+  said.prove(a_key, a_key);
+  EXPECT_EQ(said.right(std::vector<Key>{a_key}), 3);
+  EXPECT_EQ(said.right(std::vector<Key>{another_key}), 0);
+  EXPECT_EQ(said.right({}), 0);
+}
+
+TEST(Proofs, AreTakenByAnyKeyThatIsAccepted) {
+  Conversation said;
+  said.prove(a_key, another_key);
+  EXPECT_EQ(said.right(std::vector<Key>{a_key, another_key}), 3);
+  EXPECT_EQ(said.right(std::vector<Key>{another_key, a_key}), 3);
+  EXPECT_EQ(said.right(std::vector<Key>{another_key}), 1);
+  Transcript transcript;
+  transcript.add_hello(said.hello);
+  const std::vector<Key> keys{a_key, another_key};
+  EXPECT_EQ(transcript.check(said.welcome, keys, Transcript::Label::welcome), another_key);
+}
+
+TEST(Proofs, AreWrongForAnyBitThatWasChanged) {
+  Conversation said;
+  said.prove(a_key, a_key);
+  const std::vector<Key> keys{a_key};
+  const auto try_all = [&](std::vector<std::byte> Conversation::* message, int right) {
+    for (std::size_t bit = 0; bit < (said.*message).size() * 8; ++bit) {
+      Conversation changed = said;
+      (changed.*message)[bit / 8] ^= static_cast<std::byte>(1U << bit % 8);
+      EXPECT_EQ(changed.right(keys), right) << bit;
+    }
+  };
+  try_all(&Conversation::hello, 0);
+  try_all(&Conversation::welcome, 0);
+  try_all(&Conversation::proof, 1);
+  try_all(&Conversation::ready, 2);
+}
+
+TEST(Proofs, CannotBeTurnedAround) {
+  Conversation said;
+  said.prove(a_key, a_key);
+  // The follower's own proof, given back to it as the leader's.
+  std::ranges::copy(std::span(said.welcome).last(sizeof(Proof)), said.proof.end() - sizeof(Proof));
+  EXPECT_EQ(said.right(std::vector<Key>{a_key}), 1);
+}
+
+TEST(Proofs, CannotBeRepeatedUnderAnotherNonce) {
+  Conversation said;
+  said.prove(a_key, a_key);
+  Conversation next = said;
+  Welcome welcome = a_welcome();
+  welcome.nonce = filled<Nonce>(77);
+  next.welcome = encode(welcome);
+  Transcript transcript;
+  transcript.add_hello(next.hello);
+  transcript.prove(next.welcome, a_key, Transcript::Label::welcome);
+  EXPECT_EQ(next.right(std::vector<Key>{a_key}), 1) << "the leader's proof is of the old nonce";
+}
+
+TEST(Proofs, GiveKeysThatDifferByDirectionAndConversation) {
+  const auto keys_after = [](const Hello& hello) {
+    Transcript transcript;
+    transcript.add_hello(encode(hello));
+    return std::array{transcript.derive(a_key, Transcript::Label::leader_messages),
+                      transcript.derive(a_key, Transcript::Label::follower_messages),
+                      transcript.derive(another_key, Transcript::Label::leader_messages)};
+  };
+  Hello other = a_hello();
+  other.nonce[31] ^= std::byte{1};
+  const auto first = keys_after(a_hello()), second = keys_after(other);
+  EXPECT_EQ(first, keys_after(a_hello()));
+  EXPECT_NE(first[0], first[1]);
+  EXPECT_NE(first[0], first[2]);
+  EXPECT_NE(first[0], second[0]);
+}
+
+// ---- HMAC ----------------------------------------------------------------------------------------------------------
+
+std::span<const std::byte> bytes_of(std::string_view text) {
+  return std::as_bytes(std::span(text));
+}
+
+TEST(Hmac, IsThatOfTheStandard) {
+  // RFC 4231, test case 2.
+  constexpr std::array<std::uint8_t, 32> expected{0x5b, 0xdc, 0xc1, 0x46, 0xbf, 0x60, 0x75, 0x4e, 0x6a, 0x04, 0x24,
+                                                  0x26, 0x08, 0x95, 0x75, 0xc7, 0x5a, 0x00, 0x3f, 0x08, 0x9d, 0x27,
+                                                  0x39, 0x83, 0x9d, 0xec, 0x58, 0xb9, 0x64, 0xec, 0x38, 0x43};
+  const auto tag = hmac_sha256(bytes_of("Jefe"), {bytes_of("what do ya want "), bytes_of("for nothing?")});
+  EXPECT_TRUE(same_secret(tag, std::as_bytes(std::span(expected))));
+}
+
+TEST(Hmac, BeginsAnewAfterEachTag) {
+  Hmac hmac(bytes_of("Jefe"));
+  const auto once = [&] {
+    hmac.add(bytes_of("what do ya want for "));
+    hmac.add(bytes_of("nothing?"));
+    return hmac.finish();
+  };
+  const HmacTag first = once();
+  EXPECT_EQ(first, once());
+  EXPECT_EQ(first, hmac_sha256(bytes_of("Jefe"), {bytes_of("what do ya want for nothing?")}));
+  EXPECT_FALSE(same_secret(first, std::span(first).first(31)));
+}
+
+}  // namespace
+}  // namespace mpath::replication

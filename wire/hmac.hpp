@@ -1,0 +1,39 @@
+// HMAC-SHA256 (RFC 2104): who has the key has said this.
+//
+// Allocation: a Hmac allocates when it is made, and not for what it is used for afterwards.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <initializer_list>
+#include <memory>
+#include <span>
+
+struct evp_mac_ctx_st;
+
+namespace mpath {
+
+using HmacTag = std::array<std::byte, 32>;
+
+class Hmac {
+ public:
+  explicit Hmac(std::span<const std::byte> key);
+  void add(std::span<const std::byte> bytes);
+  // Of what was added since the last one.
+  [[nodiscard]] HmacTag finish();
+
+ private:
+  struct Free {
+    void operator()(evp_mac_ctx_st* context) const;
+  };
+  std::unique_ptr<evp_mac_ctx_st, Free> context_;
+};
+
+// Over the parts as if they were one.
+[[nodiscard]] HmacTag hmac_sha256(std::span<const std::byte> key,
+                                  std::initializer_list<std::span<const std::byte>> parts);
+
+// Takes as long for a wrong byte at the front as for one at the end.
+[[nodiscard]] bool same_secret(std::span<const std::byte> a, std::span<const std::byte> b);
+
+}  // namespace mpath
