@@ -81,8 +81,8 @@ struct TargetDaemon::Impl {
     return checked(files);
   }
 
-  [[nodiscard]] static std::expected<ParsedConfig, Refusal> checked(const std::vector<ConfigFile>& files) {
-    ParsedConfig result = parse_targetd_config(files, read_secret_file);
+  [[nodiscard]] std::expected<ParsedConfig, Refusal> checked(const std::vector<ConfigFile>& files) const {
+    ParsedConfig result = parse_targetd_config(files, read_secret_file, options.choice);
     if (has_errors(result.problems)) return std::unexpected(refused(result.problems));
     return result;
   }
@@ -400,7 +400,7 @@ awaitable<Outcome<Lines>> TargetDaemon::edit(std::filesystem::path file, std::op
     std::erase_if(*files, mine);
     if (text) files->push_back({.name = file.string(), .text = *text, .managed = true});
     std::ranges::stable_sort(*files, {}, [](const ConfigFile& each) { return std::pair(each.managed, each.name); });
-    auto next = Impl::checked(*files);
+    auto next = impl_->checked(*files);
     if (!next) return next;
     if (auto kept = keep(text); !kept) return std::unexpected(failed(kept.error()));
     return next;

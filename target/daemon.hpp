@@ -33,6 +33,7 @@ struct TargetDaemonOptions {
   // Instead of the files of the layout: a configuration that never changes.
   std::optional<std::vector<ConfigFile>> fixed;
   std::filesystem::path config_file;  // instead of mptarget.conf; conf.d is read all the same
+  NodeChoice choice;                  // which node of a pair this is, if it is one
   unsigned shards = 0;                // 0: what the configuration says
   bool control_socket = true;
   std::function<std::filesystem::path(const std::string& unit)> unit_directory;  // none: of the layout

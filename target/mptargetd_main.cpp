@@ -180,6 +180,7 @@ int main(int argc, char** argv) {
   app.add_option("--target", arguments.target, "With --lu: the name of the target")->type_name("IQN");
   app.add_option("--root", arguments.root, "Move every file below DIR")->type_name("DIR");
   app.add_option("--config", arguments.config, "Read FILE instead of etc/mptarget/mptarget.conf")->type_name("FILE");
+  app.add_option("--node", arguments.node, "Which node of the pair this one is: a or b")->type_name("a|b");
   app.add_flag("--check-config", arguments.check_config, "Check the configuration, print what it makes, and exit");
   app.add_option("--shards", arguments.shards, "I/O threads")->type_name("N")->check(CLI::Range(1, 64));
   app.add_option("-v,--log-level", arguments.level, "error, warning, notice, info or debug")->type_name("LEVEL");

@@ -1,6 +1,7 @@
 #include "target/mptargetd_options.hpp"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cctype>
 #include <cstdlib>
@@ -76,6 +77,14 @@ std::expected<TargetDaemonOptions, std::string> options_of_units(const Mptargetd
   return options;
 }
 
+NodeChoice node_choice(const std::string& node) {
+  NodeChoice choice;
+  if (!node.empty()) choice.node = node == "b" ? mpath::replication::Member::b : mpath::replication::Member::a;
+  char host[256] = {};
+  if (::gethostname(host, sizeof host - 1) == 0) choice.host_name = host;
+  return choice;
+}
+
 }  // namespace
 
 std::string target_name_of(const MptargetdArguments& arguments) {
@@ -86,8 +95,12 @@ std::string target_name_of(const MptargetdArguments& arguments) {
 }
 
 std::expected<TargetDaemonOptions, std::string> make_daemon_options(const MptargetdArguments& arguments) {
-  TargetDaemonOptions options{.layout = make_layout(arguments.root), .shards = arguments.shards};
+  TargetDaemonOptions options{
+      .layout = make_layout(arguments.root), .choice = node_choice(arguments.node), .shards = arguments.shards};
+  if (!arguments.node.empty() && arguments.node != "a" && arguments.node != "b")
+    return std::unexpected(fmt::format("--node: \"{}\" is not a or b", arguments.node));
   if (!arguments.units.empty()) {
+    if (!arguments.node.empty()) return std::unexpected("--node goes with a configuration of a pair, not with --lu");
     if (!arguments.config.empty()) return std::unexpected("--config and --lu exclude each other");
     if (!arguments.size.empty()) {
       if (const auto size = parse_size(arguments.size); !size) return std::unexpected("--size: " + size.error());

@@ -18,6 +18,7 @@ struct MptargetdArguments {
   std::string address = "127.0.0.1";
   std::uint16_t port = 3260;
   std::string target;  // --target: its name
+  std::string node;    // --node: a or b, of a pair
   unsigned shards = 0;
   std::string level = "notice";
   bool check_config = false;

@@ -1,9 +1,9 @@
 // Makes the configuration out of the sections of all files, and notes what is wrong with them.
 // Inside target/config only.
 //
-// The files by section of the grammar: parse.cpp (how sections come together), parse_accounts.cpp, parse_portals.cpp,
-// parse_units.cpp and parse_targets.cpp. A section that is wrong is complained about and left out; building goes on, so
-// that one reading tells of everything.
+// The files by section of the grammar: parse.cpp (how sections come together), parse_accounts.cpp, parse_cluster.cpp,
+// parse_portals.cpp, parse_units.cpp and parse_targets.cpp. A section that is wrong is complained about and left out;
+// building goes on, so that one reading tells of everything.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@ namespace mpath::target {
 
 class ConfigBuilder {
  public:
-  explicit ConfigBuilder(const ReadSecret& read_secret) : read_secret_(read_secret) {}
+  ConfigBuilder(const ReadSecret& read_secret, const NodeChoice& choice) : read_secret_(read_secret), choice_(choice) {}
 
   void take_file(const ConfigFile& file);
   // Once, when all files were taken.
@@ -53,6 +53,19 @@ class ConfigBuilder {
   std::optional<Account> account_of(const ConfigEntry& entry);
   void build_authentication(const Item& item, Authentication& authentication);
 
+  // --- the pair (parse_cluster.cpp) ---------------------------------------------------------------------------------
+  void build_cluster(const Item& item);
+  [[nodiscard]] mpath::replication::Member which_node(const Item& item);
+  void build_links(const Item& item, ClusterConfig& cluster);
+  std::vector<Portal> addresses(const Item& item, std::string_view key);
+  void build_times(const SettingValues& values, ClusterConfig& cluster);
+  void build_peer_loss(const Item& item, ClusterConfig& cluster);
+  void build_virtual_ip(const ConfigEntry& entry, ClusterConfig& cluster);
+  void build_resync(const SettingValues& values, ClusterConfig& cluster);
+  void take_node(const SettingValues& values, PortalGroupConfig& group);
+  void take_replicated(const SettingValues& values, LuConfig& unit);
+  void cross_check_cluster();
+
   // --- portal groups (parse_portals.cpp) ----------------------------------------------------------------------------
   void build_group(const Item& item);
   void claim(const Portal& portal, std::uint16_t tag, const Origin& origin);
@@ -73,6 +86,7 @@ class ConfigBuilder {
   std::string digests(const SettingValues& values, const char* key);
 
   const ReadSecret& read_secret_;
+  const NodeChoice& choice_;
   ParsedConfig result_;
   std::vector<Item> items_;
   std::map<std::string, std::string> accounts_;  // user -> secret; not empty once they were built

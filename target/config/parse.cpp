@@ -13,7 +13,7 @@
 namespace mpath::target {
 namespace {
 
-constexpr std::string_view labelled[] = {"account", "portal_group", "lu", "target"};
+constexpr std::string_view labelled[] = {"account", "cluster", "portal_group", "lu", "target"};
 
 void use_our_words(ConfigSection& section) {
   if (section.name != "target" && section.name != "discovery") return;
@@ -26,8 +26,9 @@ void use_our_words(ConfigSection& section) {
 
 }  // namespace
 
-ParsedConfig parse_targetd_config(std::span<const ConfigFile> files, const ReadSecret& read_secret) {
-  ConfigBuilder builder(read_secret);
+ParsedConfig parse_targetd_config(std::span<const ConfigFile> files, const ReadSecret& read_secret,
+                                  const NodeChoice& choice) {
+  ConfigBuilder builder(read_secret, choice);
   for (const ConfigFile& file : files) builder.take_file(file);
   return builder.finish();
 }
@@ -67,6 +68,10 @@ void ConfigBuilder::take_file(const ConfigFile& file) {
 ParsedConfig ConfigBuilder::finish() {
   // Values of the wrong form would only lead to more words about the same lines.
   if (!has_errors(result_.problems)) {
+    // Portal groups and units are looked at from the node that this one is.
+    for (const Item& item : items_) {
+      if (item.section.name == "cluster") build_cluster(item);
+    }
     for (const Item& item : items_) build(item);
     cross_check();
   }
@@ -117,7 +122,7 @@ void ConfigBuilder::refuse_repetition(const ConfigSection& section) {
 void ConfigBuilder::build(const Item& item) {
   const std::string& kind = item.section.name;
   // Accounts are looked up by those that name them, wherever they stand.
-  if (kind == "account") return;
+  if (kind == "account" || kind == "cluster") return;
   if (accounts_.empty()) build_accounts();
   if (kind == "global") build_global(item);
   if (kind == "discovery") build_authentication(item, result_.config.discovery);
@@ -155,6 +160,11 @@ void ConfigBuilder::cross_check() {
   if (std::ranges::none_of(config.portal_groups, [](const auto& group) { return !group.peer; })) {
     if (std::ranges::any_of(config.portal_groups, [](const auto& group) { return group.tag == 1; }))
       complain({}, "only portal groups of a peer are named: one of this node is needed");
+    else if (config.cluster)
+      complain(
+          config.cluster->origin,
+          "a pair needs portal groups that say whose they are: portal_group 1 { portal ADDRESS; node a }, the same "
+          "for b, or virtual yes for one on the virtual IP");
     else
       config.portal_groups.insert(config.portal_groups.begin(), PortalGroupConfig{.portals = {{"0.0.0.0", 3260}}});
   }
@@ -166,6 +176,7 @@ void ConfigBuilder::cross_check() {
     if (std::ranges::none_of(config.portal_groups, [&tag](const auto& group) { return group.tag == tag; }))
       complain(origin, fmt::format("there is no portal_group {}", tag));
   }
+  cross_check_cluster();
   std::set<std::string> names;
   for (const LuConfig& unit : config.units) {
     if (!names.insert(unit.name).second) complain(unit.origin, fmt::format("a lu {} is there already", unit.name));

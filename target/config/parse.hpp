@@ -6,6 +6,7 @@
 
 #include <expected>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -39,12 +40,19 @@ struct ParsedConfig {
   std::vector<ConfigObject> objects;
 };
 
-[[nodiscard]] ParsedConfig parse_targetd_config(std::span<const ConfigFile> files, const ReadSecret& read_secret);
+// What tells the nodes of a pair apart when both read the same file.
+struct NodeChoice {
+  std::optional<mpath::replication::Member> node = {};  // mptargetd --node: counts before anything else
+  std::string host_name = {};
+};
+
+[[nodiscard]] ParsedConfig parse_targetd_config(std::span<const ConfigFile> files, const ReadSecret& read_secret,
+                                                const NodeChoice& choice = {});
 
 // Names of units are names of files: letters, digits, . _ -, at most 64 of them.
 [[nodiscard]] bool valid_unit_name(std::string_view name);
 // ADDRESS[:PORT], numeric, IPv6 in brackets.
-[[nodiscard]] std::expected<Portal, std::string> parse_portal(std::string_view text);
+[[nodiscard]] std::expected<Portal, std::string> parse_portal(std::string_view text, std::uint16_t default_port = 3260);
 [[nodiscard]] std::string format_portal(const Portal& portal);
 
 // The settings in force as a file of the same grammar: values with their origin behind them, secrets masked.

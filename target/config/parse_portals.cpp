@@ -26,12 +26,12 @@ bool overlap(const Portal& a, const Portal& b) {
 
 }  // namespace
 
-std::expected<Portal, std::string> parse_portal(std::string_view text) {
+std::expected<Portal, std::string> parse_portal(std::string_view text, std::uint16_t default_port) {
   const auto wrong = std::unexpected(fmt::format("\"{}\" is no ADDRESS[:PORT] (numeric, IPv6 in brackets)", text));
   const bool bracket = text.starts_with('[');
   const std::size_t end = std::min(text.find(bracket ? ']' : ':'), text.size());
   if (bracket && end == text.size()) return wrong;
-  Portal portal{.address = std::string(text.substr(bracket, end - bracket))};
+  Portal portal{.address = std::string(text.substr(bracket, end - bracket)), .port = default_port};
   const std::string_view rest = text.substr(std::min(end + bracket, text.size()));
   unsigned char bytes[16];
   if (::inet_pton(bracket ? AF_INET6 : AF_INET, portal.address.c_str(), bytes) != 1) return wrong;
@@ -55,6 +55,7 @@ void ConfigBuilder::build_group(const Item& item) {
   PortalGroupConfig group{.tag = static_cast<std::uint16_t>(*tag), .origin = item.section.origin};
   group.managed = result_.objects[item.object].managed;
   group.peer = values.yes_no("peer");
+  take_node(values, group);
   const auto number = [&](const char* key) {
     return values.is_set(key) ? static_cast<std::uint16_t>(values.integer(key)) : group.tag;
   };

@@ -68,6 +68,7 @@ void ConfigBuilder::build_unit(const Item& item) {
                  : engine == "threads" ? StoreEngine::threads
                                        : StoreEngine::automatic;
   build_unit_options(values, unit);
+  take_replicated(values, unit);
   unit.drill = values.text("drill");
   if (const auto wrong = unit.drill.empty() ? std::nullopt : check_drills(unit.drill))
     complain(values.origin("drill"), *wrong);

@@ -46,6 +46,11 @@ bool same_login(const LoginLimits& a, const LoginLimits& b) {
          a.lockout == b.lockout;
 }
 
+bool same_cluster(const std::optional<ClusterConfig>& a, const std::optional<ClusterConfig>& b) {
+  if (a.has_value() != b.has_value()) return false;
+  return !a || (a->name == b->name && a->self == b->self && a->fingerprint == b->fingerprint);
+}
+
 bool same_account(const Account& a, const Account& b) {
   return a.user == b.user && a.secret == b.secret;
 }
@@ -61,7 +66,7 @@ bool same_authentication(const Authentication& a, const Authentication& b) {
 bool ConfigPlan::empty() const {
   return units_added.empty() && units_removed.empty() && units_reopened.empty() && units_adjusted.empty() &&
          targets_added.empty() && targets_removed.empty() && targets_changed.empty() && !groups_changed &&
-         !discovery_changed && !needs_restart;
+         !discovery_changed && cluster_made.empty() && !cluster_changed && !needs_restart;
 }
 
 std::vector<std::string> ConfigPlan::lines() const {
@@ -70,6 +75,7 @@ std::vector<std::string> ConfigPlan::lines() const {
                             const char* how = "") {
     for (const std::string& name : names) text.push_back(fmt::format("{} {} {}{}", sign, kind, name, how));
   };
+  if (!cluster_made.empty()) text.push_back("+ cluster " + cluster_made);
   each("-", "target", targets_removed);
   each("-", "lu", units_removed);
   each("+", "lu", units_added);
@@ -79,6 +85,7 @@ std::vector<std::string> ConfigPlan::lines() const {
   each("~", "target", targets_changed);
   if (groups_changed) text.emplace_back("~ portal groups");
   if (discovery_changed) text.emplace_back("~ discovery");
+  if (cluster_changed) text.emplace_back("! cluster changed: it takes effect at the next start");
   if (needs_restart) text.emplace_back("! global settings changed: they take effect at the next start");
   return text;
 }
@@ -111,6 +118,13 @@ ConfigPlan make_plan(const TargetdConfig& before, const TargetdConfig& after) {
   }
   plan.groups_changed = !same_groups(before.portal_groups, after.portal_groups);
   plan.discovery_changed = !same_authentication(before.discovery, after.discovery);
+  // There is always a portal group once there is a configuration.
+  const bool at_start = before.portal_groups.empty();
+  if (at_start && after.cluster)
+    plan.cluster_made =
+        fmt::format("{}: this is node {}", after.cluster->name, mpath::replication::name(after.cluster->self));
+  else
+    plan.cluster_changed = !same_cluster(before.cluster, after.cluster);
   plan.needs_restart = before.shards != after.shards || !same_login(before.login, after.login);
   return plan;
 }

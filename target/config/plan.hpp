@@ -17,6 +17,8 @@ struct ConfigPlan {
   std::vector<std::string> targets_added, targets_removed, targets_changed;
   bool groups_changed = false;     // portal groups: portals, ALUA groups
   bool discovery_changed = false;  // who may discover
+  std::string cluster_made;        // at the start: "store: this is node a"
+  bool cluster_changed = false;    // only the next start takes it
   bool needs_restart = false;      // something that only the next start takes: shards, limits of logins
 
   [[nodiscard]] bool empty() const;

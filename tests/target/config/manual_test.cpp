@@ -46,7 +46,7 @@ TEST(Manual, HasEveryKeyAndItsDefault) {
 TEST(Manual, HasNoOtherKey) {
   const std::string text = page();
   const std::regex tagged("\n\\.TP\n\\.(?:BI|B) ([a-zA-Z0-9_]+)(?: |\n)");
-  for (const char* name : {"global", "discovery", "account", "portal_group", "lu", "target"}) {
+  for (const char* name : {"global", "discovery", "account", "portal_group", "cluster", "lu", "target"}) {
     const std::string section = section_of(text, name);
     for (std::sregex_iterator at(section.begin(), section.end(), tagged), end; at != end; ++at)
       EXPECT_NE(target_settings().find(name, (*at)[1].str()), nullptr) << name << "." << (*at)[1];

@@ -152,7 +152,7 @@ TEST_P(WrongConfig, IsRefusedWithFileAndLine) {
 INSTANTIATE_TEST_SUITE_P(
     Rows, WrongConfig,
     testing::Values(
-        Wrong{"unknown_section", "cluster { a 1 }", "mptarget.conf:1: unknown section \"cluster\""},
+        Wrong{"unknown_section", "clutter { a 1 }", "mptarget.conf:1: unknown section \"clutter\""},
         Wrong{"unknown_key", "\nlu a { pth /x }", "mptarget.conf:2: "},
         Wrong{"no_label", "lu { type ram; size 1M }", "mptarget.conf:1: a lu has a name"},
         Wrong{"label_too_many", "global x { shards 1 }", "mptarget.conf:1: global has no name"},
