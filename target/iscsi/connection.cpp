@@ -9,6 +9,7 @@
 
 #include "base/bytes.hpp"
 #include "base/check.hpp"
+#include "target/iscsi/reset_socket.hpp"
 #include "wire/error.hpp"
 
 namespace mpath::target {
@@ -414,6 +415,11 @@ void Connection::close(error_code why) {
     if (pdu != &login_) user_.on_sent(*pdu);
   }
   end_if_idle();
+}
+
+void Connection::reset(error_code why) {
+  if (!closed_) close_with_reset(socket_.native_handle());
+  close(why);
 }
 
 // Every handler ends here.

@@ -11,7 +11,8 @@
 // Payloads:   what lies in staging is copied; the rest of a payload is received straight to where it belongs. Once one
 //             of direct_bytes or more was seen, staging is kept short so that such payloads arrive there whole.
 // Pressure:   when more than backlog_max PDUs wait to be sent, or the user asks for it, nothing more is received.
-// End:        close() at once, finish() when everything is sent. `closed` is then called from the event loop, once,
+// End:        close() or reset() at once, finish() when everything is sent. `closed` is then called from the event
+// loop, once,
 //             when no handler is left.
 #pragma once
 
@@ -98,6 +99,8 @@ class Connection {
     if (!writing_ && !closed_) flush();
   }
   void close(error_code why);
+  // The same, and the peer sees RST instead of an orderly end.
+  void reset(error_code why);
   // Nothing is received any more; closes when all is sent.
   void finish();
 

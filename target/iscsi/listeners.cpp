@@ -135,6 +135,10 @@ std::expected<Listeners::ListenerPtr, Listeners::OpenError> Listeners::open(cons
   set_option(socket.get(), SOL_SOCKET, SO_REUSEADDR);
   // :: next to 0.0.0.0, each for its own kind.
   if (address.is_v6()) set_option(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY);
+  if (portal.moving) {
+    set_option(socket.get(), address.is_v6() ? IPPROTO_IPV6 : IPPROTO_IP,
+               address.is_v6() ? IPV6_FREEBIND : IP_FREEBIND);
+  }
   if (::bind(socket.get(), wanted.data(), static_cast<socklen_t>(wanted.size())) != 0) {
     return fail(errno, reason(errno));
   }
@@ -144,7 +148,8 @@ std::expected<Listeners::ListenerPtr, Listeners::OpenError> Listeners::open(cons
   if (::getsockname(socket.get(), bound.data(), &size) != 0) return fail(errno, reason(errno));
   bound.resize(size);
   auto listener = std::make_shared<Listener>(control_, portal);
-  listener->bound = {.address = portal.address, .port = bound.port()};
+  listener->bound = portal;
+  listener->bound.port = bound.port();
   listener->descriptor.assign(socket.get(), error);
   if (error) return fail(error.value(), error.message());
   static_cast<void>(socket.release());

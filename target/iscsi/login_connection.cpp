@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "base/within.hpp"
+#include "target/iscsi/reset_socket.hpp"
 #include "wire/iscsi_text.hpp"
 
 namespace mpath::target {
@@ -125,6 +126,10 @@ awaitable<void> LoginConnection::admit(const Admission& admission) {
     log_.warning("ended reason=\"timeout while older sessions end\" initiator={}", quoted(fsm_.initiator_name()));
     co_return;
   }
+  if (!descriptor_.is_open()) {
+    log_.info("ended reason={} initiator={}", quoted(why_closed_), quoted(fsm_.initiator_name()));
+    co_return;
+  }
   heard();
   if (!*seat) {
     co_await refuse(fsm_.refused(seat->error(), "by the sessions there are"));
@@ -212,6 +217,15 @@ void LoginConnection::heard() {
 
 void LoginConnection::give_way(std::string_view why) {
   close(why);
+}
+
+void LoginConnection::reset(std::string_view why) {
+  if (descriptor_.is_open()) close_with_reset(descriptor_.native_handle());
+  close(why);
+}
+
+bool LoginConnection::came_to(const IpAddress& local) const {
+  return parse_ip_address(origin_.local.host) == local;
 }
 
 void LoginConnection::close(std::string_view why) {

@@ -5,7 +5,7 @@
 // Memory:       one request and one answer, both bounded by the state machine; never more is read than it asked for and
 //               one small block.
 // Time:         a whole request per stage timeout, the login within the login timeout; both close the connection.
-// Cancellation: by give_way() from outside, or as a coroutine.
+// Cancellation: by give_way() or reset() from outside, or as a coroutine.
 #pragma once
 
 #include <array>
@@ -46,6 +46,9 @@ class LoginConnection {
 
   // Ends it now, for somebody else. `why` is a literal.
   void give_way(std::string_view why);
+  // The same, and the peer sees RST. Also while the registry has it: what comes of that is given back.
+  void reset(std::string_view why);
+  [[nodiscard]] bool came_to(const IpAddress& local) const;
   // Since when nothing whole has come from it.
   [[nodiscard]] TimePoint silent_since() const { return silent_since_; }
   // False while the registry has it: then it does not give way.

@@ -92,6 +92,12 @@ std::size_t Portals::half_open() const {
   return impl_->half_open.size();
 }
 
+void Portals::drop_local(const IpAddress& address) {
+  for (const auto& login : impl_->half_open) {  // each leaves the list when its coroutine ends
+    if (login->came_to(address)) login->reset("the address leaves this machine");
+  }
+}
+
 asio::awaitable<void> Portals::close() {
   co_await impl_->listeners.close();
   co_await impl_->logins.close();

@@ -18,6 +18,7 @@
 
 #include "base/clock.hpp"
 #include "base/log.hpp"
+#include "target/iscsi/ip_address.hpp"
 #include "target/iscsi/session_registry.hpp"
 
 namespace mpath::target {
@@ -36,6 +37,8 @@ struct LoginLimits {
 struct Portal {
   std::string address;  // numeric; 0.0.0.0 and :: listen on all
   std::uint16_t port = 3260;
+  // The address comes and goes with a role: it is listened on also while no interface has it.
+  bool moving = false;
   friend auto operator<=>(const Portal&, const Portal&) = default;
 };
 
@@ -53,6 +56,9 @@ class Portals {
   // Port 0 was replaced by what the kernel gave.
   [[nodiscard]] std::vector<Portal> listening() const;
   [[nodiscard]] std::size_t half_open() const;
+  // Before an address leaves this machine: logins that came to it end now, with RST. In this order: listen() without
+  // its portals, this, Sessions::drop_local(), and then the address goes; nobody is left waiting in silence.
+  void drop_local(const IpAddress& address);
   [[nodiscard]] boost::asio::awaitable<void> close();
 
  private:

@@ -25,6 +25,7 @@
 #include "target/iscsi/cmd_window.hpp"
 #include "target/iscsi/command.hpp"
 #include "target/iscsi/connection.hpp"
+#include "target/iscsi/ip_address.hpp"
 #include "target/iscsi/session_registry.hpp"
 #include "target/iscsi/sessions.hpp"
 #include "target/iscsi/text_exchange.hpp"
@@ -111,6 +112,9 @@ class Session final : public std::enable_shared_from_this<Session> {
   void add(const Admission& admission, Established connection);
   // Ends a connection with its tasks; `done` when they have ended.
   void drop_connection(std::uint16_t cid, std::function<void()> done);
+  // Ends the connections that came to this address: their sockets are closed, with RST, when it returns. The session
+  // goes with its last one. Returns how many there were.
+  std::size_t reset_connections(const IpAddress& local);
   // `targets` holds the session's target still. `done` when units that left are detached.
   void update(std::shared_ptr<const TargetsView> targets, std::function<void()> done);
   void set_targets(std::shared_ptr<const TargetsView> targets) { options_.targets = std::move(targets); }

@@ -6,6 +6,7 @@
 #include "base/check.hpp"
 #include "base/shard.hpp"
 #include "target/iscsi/session_pdus.hpp"
+#include "wire/iscsi_text.hpp"
 #include "wire/scsi_cdb.hpp"
 
 namespace mpath::target {
@@ -188,6 +189,19 @@ void Session::drop_connection(std::uint16_t cid, std::function<void()> done) {
   member->link.close(std::make_error_code(std::errc::connection_aborted));
 }
 
+std::size_t Session::reset_connections(const IpAddress& local) {
+  std::size_t count = 0;
+  for (const auto& member : members_) {
+    const auto address = iscsi::parse_target_address(member->local);
+    if (member->gone || !address || parse_ip_address(address->host) != local) continue;
+    log_.notice("connection {} reset remote={} reason=\"its address leaves this machine\"", member->cid,
+                member->remote);
+    member->link.reset(std::make_error_code(std::errc::connection_aborted));
+    ++count;
+  }
+  return count;
+}
+
 void Member::on_closed(Connection&, error_code why) {
   session.on_closed(*this, why);
 }
@@ -204,6 +218,7 @@ void Session::on_closed(Member& member, error_code why) {
     log_.notice("connection {} lost remote={} reason={}", member.cid, member.remote, quoted(why.message()));
   }
   while (OutPdu* const pdu = member.unacknowledged.pop_front()) on_sent(*pdu);
+  std::erase_if(waiting_, [&member](const auto& each) { return each.first == &member; });
   const bool last = std::ranges::all_of(members_, [](const auto& other) { return other->gone; });
   if (last) {
     end("no connection");

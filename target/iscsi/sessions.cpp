@@ -372,6 +372,17 @@ awaitable<bool> Sessions::disconnect(std::uint32_t sid) {
   co_return false;
 }
 
+awaitable<std::size_t> Sessions::drop_local(IpAddress address) {
+  const std::shared_ptr<Impl> impl = impl_;
+  std::size_t count = 0;
+  for (const auto& entry : impl->matching({})) {
+    if (entry->session == nullptr) continue;  // a login under way, which is Portals' business
+    const auto reset = [session = entry->session, address] { return session->reset_connections(address); };
+    count += co_await run_on(*entry->shard, reset);
+  }
+  co_return count;
+}
+
 awaitable<void> Sessions::log_out(std::string_view target, std::chrono::milliseconds grace) {
   const std::shared_ptr<Impl> impl = impl_;
   const auto leaving = impl->matching(target);

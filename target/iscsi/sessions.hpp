@@ -10,6 +10,7 @@
 
 #include "base/clock.hpp"
 #include "base/log.hpp"
+#include "target/iscsi/ip_address.hpp"
 #include "target/iscsi/session_registry.hpp"
 
 namespace mpath {
@@ -58,6 +59,9 @@ class Sessions final : public SessionRegistry {
   [[nodiscard]] boost::asio::awaitable<std::vector<SessionStatus>> list() const;
   // Drops one session now. False: there is none.
   [[nodiscard]] boost::asio::awaitable<bool> disconnect(std::uint32_t sid);
+  // Ends all connections that came to this address (Portals::drop_local() has the order). When this returns their
+  // sockets are closed, with RST; sessions that have no other end in the background. Returns how many there were.
+  [[nodiscard]] boost::asio::awaitable<std::size_t> drop_local(IpAddress address);
   // Async message 1 to all (or those of one target), then drop after `grace`; returns when all are gone.
   [[nodiscard]] boost::asio::awaitable<void> log_out(std::string_view target, std::chrono::milliseconds grace);
   [[nodiscard]] boost::asio::awaitable<void> close(std::chrono::milliseconds grace);

@@ -75,6 +75,22 @@ TEST_F(ListenersTest, LeavesWhatItListensOnAlone) {
   until([&] { return !registry_.established.empty(); });
 }
 
+TEST_F(ListenersTest, ListensOnAMovingAddressBeforeItIsHere) {
+  const std::vector<Portal> fixed = {{.address = "192.0.2.1", .port = 0}};
+  EXPECT_EQ(portals_->listen(fixed).error(), "cannot listen on 192.0.2.1:0: Cannot assign requested address");
+  const std::vector<Portal> moving = {{.address = "192.0.2.1", .port = 0, .moving = true}};
+  ASSERT_TRUE(portals_->listen(moving));
+  ASSERT_EQ(portals_->listening().size(), 1U);
+  EXPECT_TRUE(portals_->listening()[0].moving);
+  EXPECT_NE(portals_->listening()[0].port, 0);
+  ASSERT_TRUE(portals_->listen({}));
+  EXPECT_TRUE(portals_->listening().empty());
+  const std::vector<Portal> v6 = {{.address = "2001:db8::1", .port = 0, .moving = true}};
+  const auto listened = portals_->listen(v6);
+  if (!listened && listened.error().contains("not supported")) GTEST_SKIP() << "no IPv6 here";
+  EXPECT_TRUE(listened) << listened.error();
+}
+
 TEST_F(ListenersTest, ServesBothKindsOfAddressOnOnePort) {
   const std::vector<Portal> v6_first = {{.address = "::", .port = 0}};
   if (!portals_->listen(v6_first)) GTEST_SKIP() << "no IPv6 here";

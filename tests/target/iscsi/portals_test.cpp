@@ -205,6 +205,36 @@ TEST_F(PortalsTest, ButNotForEver) {
   EXPECT_TRUE(registry_.established.empty());
 }
 
+TEST_F(PortalsTest, LoginsToAnAddressThatLeavesAreReset) {
+  const std::vector<Portal> asked = {{.address = "127.0.0.1", .port = 0}, {.address = "127.0.0.2", .port = 0}};
+  ASSERT_TRUE(portals_->listen(asked));
+  port_ = portals_->listening().at(0).port;
+  use(plain_target());
+  const UniqueFd stays = connect(portals_->listening().at(1).port, "127.0.0.2");
+  const UniqueFd silent = connect();
+  registry_.gate.clear();
+  const UniqueFd admitted = connect();
+  put(admitted, last(names));
+  until([&] { return registry_.admissions.size() == 1 && portals_->half_open() == 3; });
+
+  const std::vector<Portal> left = {asked[1]};
+  ASSERT_TRUE(portals_->listen(left));
+  const auto address = parse_ip_address("127.0.0.1");
+  ASSERT_TRUE(address);
+  portals_->drop_local(*address);
+  for (const UniqueFd* fd : {&silent, &admitted}) {
+    char byte = 0;
+    EXPECT_EQ(::recv(fd->get(), &byte, 1, MSG_DONTWAIT), -1);
+    EXPECT_EQ(errno, ECONNRESET);
+  }
+  EXPECT_FALSE(connect(port_));
+  registry_.gate.set();
+  until([&] { return portals_->half_open() == 1; });
+  EXPECT_EQ(registry_.seats, 0U) << "what the registry gave was not given back";
+  EXPECT_TRUE(registry_.established.empty());
+  EXPECT_FALSE(readable(stays));
+}
+
 TEST_F(PortalsTest, CloseBreaksLoginsOff) {
   serve();
   const UniqueFd silent = connect();

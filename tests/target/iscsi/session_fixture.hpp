@@ -106,6 +106,7 @@ struct Who {
   std::uint16_t tsih = 0;
   std::uint16_t cid = 0;
   bool discovery = false;
+  std::string local = "127.0.0.1:3260";  // where it came to
 };
 
 class SessionTest : public ::testing::Test {
@@ -196,18 +197,21 @@ class SessionTest : public ::testing::Test {
                         .tsih = who.tsih,
                         .cid = who.cid,
                         .remote = "127.0.0.1:40000",
-                        .local = "127.0.0.1:3260",
+                        .local = who.local,
                         .parameters = parameters};
     return admission;
   }
   [[nodiscard]] std::expected<ScriptInitiator, iscsi::LoginStatus> try_log_in(const Who& who) {
+    int ends[2];
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) throw ScriptError("socketpair");
+    return try_log_in(who, UniqueFd(ends[0]), UniqueFd(ends[1]));
+  }
+  [[nodiscard]] std::expected<ScriptInitiator, iscsi::LoginStatus> try_log_in(const Who& who, UniqueFd ours,
+                                                                              UniqueFd theirs) {
     const Admission wanted = admission(who);
     auto seat = run(sessions->admit(wanted));
     if (!seat) return std::unexpected(seat.error());
-    int ends[2];
-    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) throw ScriptError("socketpair");
-    ScriptInitiator initiator{UniqueFd(ends[1])};
-    UniqueFd ours(ends[0]);
+    ScriptInitiator initiator{std::move(theirs)};
     initiator.tsih = (*seat)->tsih;
     initiator.cid = who.cid;
     initiator.header_digest = parameters.header_digest;

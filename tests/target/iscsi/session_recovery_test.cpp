@@ -1,4 +1,8 @@
 // Digests, ErrorRecoveryLevel 1, and sessions of several connections.
+#include <netinet/in.h>
+
+#include <array>
+
 #include "tests/target/iscsi/session_fixture.hpp"
 
 namespace mpath::target::test {
@@ -262,6 +266,54 @@ TEST_F(Connections, TheSameCidReplacesItsConnection) {
   EXPECT_TRUE(second.closed());
   EXPECT_TRUE(third.silent());
   EXPECT_TRUE(first.silent());
+}
+
+// --- an address leaves this machine
+
+// A TCP connection, the target's end first.
+std::array<UniqueFd, 2> tcp_pair() {
+  const UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in in{.sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
+  auto* const name = reinterpret_cast<sockaddr*>(&in);
+  socklen_t size = sizeof in;
+  UniqueFd client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  EXPECT_EQ(::bind(listener.get(), name, size), 0);
+  EXPECT_EQ(::listen(listener.get(), 1), 0);
+  EXPECT_EQ(::getsockname(listener.get(), name, &size), 0);
+  EXPECT_EQ(::connect(client.get(), name, size), 0);
+  return {UniqueFd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)), std::move(client)};
+}
+
+TEST_F(Connections, AllThatCameToAnAddressAreResetAtOnce) {
+  serve();
+  const std::string moving = "[::ffff:10.0.0.10]:3260";  // the same address, written in another way
+  auto [ours, theirs] = tcp_pair();
+  const UniqueFd raw(::dup(theirs.get()));
+  auto gone = try_log_in({.port = 2, .local = moving}, std::move(ours), std::move(theirs));
+  ASSERT_TRUE(gone);
+  quiet(*gone);
+  // A session with an end on another address keeps that one, and one that never came there is not disturbed.
+  auto both = log_in_quietly({.port = 3});
+  auto lost = log_in({.port = 3, .tsih = both.tsih, .cid = 1, .local = "10.0.0.10:3260"});
+  auto other = log_in_quietly({.port = 4});
+  // With a command under way, whose answer has nowhere to go.
+  disk().device.hold = true;
+  gone->send(gone->command(scsi::write_cdb(0, 1), {.out = block, .immediate_data = block}), pattern(block));
+  disk().device.wait_for(1);
+
+  const auto address = parse_ip_address("10.0.0.10");
+  ASSERT_TRUE(address);
+  EXPECT_EQ(run(sessions->drop_local(*address)), 2U);
+  char byte = 0;
+  EXPECT_EQ(::recv(raw.get(), &byte, 1, MSG_DONTWAIT), -1);
+  EXPECT_EQ(errno, ECONNRESET) << "reset when drop_local() returns, not some time later";
+  EXPECT_TRUE(lost.closed());
+  await_on(shard(0), [&] { disk().device.let_go(); });
+  EXPECT_TRUE(both.silent());
+  EXPECT_TRUE(other.silent());
+  while (session_count() > 2) {
+  }
+  EXPECT_EQ(run(sessions->drop_local(*address)), 0U);
 }
 
 TEST_F(Connections, OneLogsTheOtherOut) {
