@@ -1,47 +1,79 @@
+// OpenSSL's newer interface allocates for every tag; what it calls deprecated does not.
+#define OPENSSL_SUPPRESS_DEPRECATED
 #include "wire/hmac.hpp"
 
-#include <openssl/core_names.h>
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
+#include <openssl/sha.h>
+
+#include <algorithm>
 
 #include "base/check.hpp"
 
 namespace mpath {
 namespace {
 
-struct FreeMac {
-  void operator()(EVP_MAC* mac) const { EVP_MAC_free(mac); }
-};
+constexpr std::size_t block_bytes = SHA256_CBLOCK;
+static_assert(std::tuple_size_v<HmacTag> == SHA256_DIGEST_LENGTH);
+
+void add_to(SHA256_CTX& context, std::span<const std::byte> bytes) {
+  CHECK(SHA256_Update(&context, bytes.data(), bytes.size()) == 1);
+}
+
+HmacTag end_of(SHA256_CTX& context) {
+  HmacTag digest{};
+  CHECK(SHA256_Final(reinterpret_cast<unsigned char*>(digest.data()), &context) == 1);
+  return digest;
+}
+
+// Begun with the key and the constant of RFC 2104, section 2.
+SHA256_CTX begun(std::span<const std::byte, block_bytes> key, std::byte constant) {
+  std::array<std::byte, block_bytes> block;
+  std::ranges::transform(key, block.begin(), [&](std::byte byte) { return byte ^ constant; });
+  SHA256_CTX context;
+  CHECK(SHA256_Init(&context) == 1);
+  add_to(context, block);
+  OPENSSL_cleanse(block.data(), block.size());
+  return context;
+}
 
 }  // namespace
 
-void Hmac::Free::operator()(evp_mac_ctx_st* context) const {
-  EVP_MAC_CTX_free(context);
+struct Hmac::State {
+  SHA256_CTX inner_begun, outer_begun;
+  SHA256_CTX inner;  // with what was added
+  ~State() { OPENSSL_cleanse(this, sizeof *this); }
+};
+
+Hmac::Hmac(std::span<const std::byte> key) : state_(std::make_unique<State>()) {
+  std::array<std::byte, block_bytes> block{};
+  if (key.size() <= block.size()) {
+    std::ranges::copy(key, block.begin());
+  } else {
+    SHA256_CTX context;
+    CHECK(SHA256_Init(&context) == 1);
+    add_to(context, key);
+    std::ranges::copy(end_of(context), block.begin());
+  }
+  state_->inner_begun = begun(block, std::byte{0x36});
+  state_->outer_begun = begun(block, std::byte{0x5c});
+  state_->inner = state_->inner_begun;
+  OPENSSL_cleanse(block.data(), block.size());
 }
 
-Hmac::Hmac(std::span<const std::byte> key) {
-  const std::unique_ptr<EVP_MAC, FreeMac> mac(EVP_MAC_fetch(nullptr, "HMAC", nullptr));
-  CHECK(mac != nullptr);
-  context_.reset(EVP_MAC_CTX_new(mac.get()));
-  char digest[] = "SHA256";
-  const std::array<OSSL_PARAM, 2> parameters{OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
-                                             OSSL_PARAM_construct_end()};
-  CHECK(context_ != nullptr && EVP_MAC_init(context_.get(), reinterpret_cast<const unsigned char*>(key.data()),
-                                            key.size(), parameters.data()) == 1);
-}
+Hmac::~Hmac() = default;
+Hmac::Hmac(Hmac&&) noexcept = default;
+Hmac& Hmac::operator=(Hmac&&) noexcept = default;
 
 void Hmac::add(std::span<const std::byte> bytes) {
-  CHECK(EVP_MAC_update(context_.get(), reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size()) == 1);
+  add_to(state_->inner, bytes);
 }
 
 HmacTag Hmac::finish() {
-  HmacTag tag{};
-  std::size_t length = 0;
-  CHECK(EVP_MAC_final(context_.get(), reinterpret_cast<unsigned char*>(tag.data()), &length, tag.size()) == 1 &&
-        length == tag.size());
-  // Without a key: the one it has.
-  CHECK(EVP_MAC_init(context_.get(), nullptr, 0, nullptr) == 1);
-  return tag;
+  const HmacTag digest = end_of(state_->inner);
+  SHA256_CTX outer = state_->outer_begun;
+  add_to(outer, digest);
+  state_->inner = state_->inner_begun;
+  return end_of(outer);
 }
 
 HmacTag hmac_sha256(std::span<const std::byte> key, std::initializer_list<std::span<const std::byte>> parts) {

@@ -9,8 +9,6 @@
 #include <memory>
 #include <span>
 
-struct evp_mac_ctx_st;
-
 namespace mpath {
 
 using HmacTag = std::array<std::byte, 32>;
@@ -18,15 +16,16 @@ using HmacTag = std::array<std::byte, 32>;
 class Hmac {
  public:
   explicit Hmac(std::span<const std::byte> key);
+  ~Hmac();
+  Hmac(Hmac&&) noexcept;
+  Hmac& operator=(Hmac&&) noexcept;
   void add(std::span<const std::byte> bytes);
   // Of what was added since the last one.
   [[nodiscard]] HmacTag finish();
 
  private:
-  struct Free {
-    void operator()(evp_mac_ctx_st* context) const;
-  };
-  std::unique_ptr<evp_mac_ctx_st, Free> context_;
+  struct State;
+  std::unique_ptr<State> state_;
 };
 
 // Over the parts as if they were one.

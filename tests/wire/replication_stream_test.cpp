@@ -438,6 +438,16 @@ TEST(Hmac, IsThatOfTheStandard) {
   EXPECT_TRUE(same_secret(tag, std::as_bytes(std::span(expected))));
 }
 
+TEST(Hmac, TakesKeysThatAreLongerThanABlock) {
+  // RFC 4231, test case 6.
+  constexpr std::array<std::uint8_t, 32> expected{0x60, 0xe4, 0x31, 0x59, 0x1e, 0xe0, 0xb6, 0x7f, 0x0d, 0x8a, 0x26,
+                                                  0xaa, 0xcb, 0xf5, 0xb7, 0x7f, 0x8e, 0x0b, 0xc6, 0x21, 0x37, 0x28,
+                                                  0xc5, 0x14, 0x05, 0x46, 0x04, 0x0f, 0x0e, 0xe3, 0x7f, 0x54};
+  const std::vector<std::byte> key(131, std::byte{0xaa});
+  const auto tag = hmac_sha256(key, {bytes_of("Test Using Larger Than Block-Size Key - Hash Key First")});
+  EXPECT_TRUE(same_secret(tag, std::as_bytes(std::span(expected))));
+}
+
 TEST(Hmac, BeginsAnewAfterEachTag) {
   Hmac hmac(bytes_of("Jefe"));
   const auto once = [&] {

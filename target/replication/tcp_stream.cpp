@@ -1,0 +1,528 @@
+#include "target/replication/tcp_stream.hpp"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/asio/posix/basic_stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/bytes.hpp"
+#include "base/check.hpp"
+#include "base/handler_memory.hpp"
+#include "base/intrusive.hpp"
+#include "wire/crc32c.hpp"
+#include "wire/error.hpp"
+#include "wire/hmac.hpp"
+
+namespace mpath::target::replication {
+namespace {
+
+constexpr std::size_t staging_bytes = std::size_t{256} << 10;
+constexpr std::size_t bulk_staging_bytes = 4096;             // staging while large bodies come in: heads only
+constexpr std::size_t direct_bytes = std::size_t{16} << 10;  // bodies from here on should not pass through staging
+constexpr int receive_rounds_max = 8;      // receives per wake, so that one stream cannot hold the shard
+constexpr std::size_t vectors_max = 1024;  // the kernel's limit for one sendmsg
+constexpr int keepalive_idle_seconds = 5, keepalive_interval_seconds = 1, keepalive_probes = 3;
+
+template <typename Value>
+void set_option(int fd, int level, int name, const Value& value) {
+  ::setsockopt(fd, level, name, &value, sizeof value);
+}
+
+std::string errno_text(int number) {
+  return std::generic_category().message(number);
+}
+
+// The tags of one direction.
+class Tagger {
+ public:
+  explicit Tagger(const Key& key) : hmac_(key) {}
+  void begin(const StreamHeadBytes& head) {
+    std::array<std::byte, 8> number{};
+    Writer writer(number);
+    writer.u64(number_++);
+    hmac_.add(number);
+    hmac_.add(head);
+  }
+  void add(std::span<const std::byte> body) { hmac_.add(body); }
+  [[nodiscard]] HmacTag end() { return hmac_.finish(); }
+
+ private:
+  Hmac hmac_;
+  std::uint64_t number_ = 0;  // of the message on this connection: one that is repeated or left out has another
+};
+
+}  // namespace
+
+class TcpStream::Connection : public std::enable_shared_from_this<TcpStream::Connection> {
+ public:
+  Connection(UniqueFd socket, Shard& shard, const TcpStreamOptions& options)
+      : context_(shard.context()), buffers_(shard.buffers()), fd_(std::move(socket)), socket_(context_.get_executor()) {
+    if (options.keys) {
+      tag_sent_.emplace(options.keys->sending);
+      tag_received_.emplace(options.keys->receiving);
+    }
+    silence_max_ = options.silence_max;
+  }
+  ~Connection() { close(); }
+
+  void start(Receiver& receiver);
+  void send(const StreamHead& head, std::span<const iovec> body);
+  void close();
+  [[nodiscard]] const StreamCounters& counters() const { return counters_; }
+
+ private:
+  using Socket = boost::asio::posix::basic_stream_descriptor<boost::asio::io_context::executor_type>;
+
+  // A message on its way out.
+  struct Out {
+    std::array<std::byte, stream_head_bytes + stream_tag_bytes> head;
+    std::uint64_t asks = 0;  // the sequence that an answer to it has; 0: none
+    std::span<const iovec> body;
+    std::size_t bytes = 0;  // of all of it
+    Buffer copy;            // of a body that nothing answers
+    iovec copy_part{};
+    Out* next = nullptr;
+  };
+
+  void arm_read();
+  void arm_write();
+  void post_pump();
+  void on_readable(bool failed);
+  void on_writable(bool failed);
+  void pump();
+  void tell_end();
+
+  void receive_rounds();
+  [[nodiscard]] std::size_t receive_once();
+  void parse();
+  [[nodiscard]] bool parse_head();
+  [[nodiscard]] bool parse_body();
+  void deliver();
+  void body_came(std::span<const std::byte> bytes);
+  [[nodiscard]] bool is_unsent(std::uint64_t sequence) const;
+  [[nodiscard]] std::span<std::byte> staged() { return staging_.bytes().subspan(begin_, end_ - begin_); }
+  [[nodiscard]] std::size_t whole_head_bytes() const {
+    return stream_head_bytes + (tag_received_ ? stream_tag_bytes : 0);
+  }
+
+  void flush();
+  [[nodiscard]] std::size_t gather(std::span<iovec> vectors, std::size_t& offered) const;
+  void sent(std::size_t count);
+  void drop_front();
+  void fail(std::string why);
+
+  // Constant after construction.
+  boost::asio::io_context& context_;
+  BufferPool& buffers_;
+  std::chrono::milliseconds silence_max_{};
+
+  UniqueFd fd_;  // until start()
+  Socket socket_;
+  Receiver* receiver_ = nullptr;
+  bool started_ = false;
+  bool closed_ = false;
+  bool reading_ = false;  // a wait is outstanding
+  bool writing_ = false;
+  bool pump_posted_ = false;
+  bool receiving_ = false;  // the queue is flushed at the end of the wake, and staging is being looked at
+  bool bulk_ = false;       // large bodies are coming in
+  std::string why_;         // the receiver is to be told at the end of the handler
+
+  // Input: unparsed bytes are staging_[begin_, end_). The buffer is held only while there are some.
+  Buffer staging_;
+  std::size_t begin_ = 0;
+  std::size_t end_ = 0;
+  bool in_body_ = false;
+  DecodedStreamHead incoming_;
+  std::array<std::byte, stream_tag_bytes> incoming_tag_{};
+  Buffer body_;
+  std::size_t filled_ = 0;  // of body_
+  Crc32c body_crc_;
+  std::optional<Tagger> tag_received_;
+
+  // Output, in order; the first `sent_` bytes of the first one are gone.
+  Slab<Out, &Out::next> slab_;
+  IntrusiveQueue<Out, &Out::next> out_;
+  std::size_t sent_ = 0;
+  std::optional<Tagger> tag_sent_;
+
+  StreamCounters counters_;
+  HandlerMemory read_memory_;
+  HandlerMemory write_memory_;
+  HandlerMemory pump_memory_;
+};
+
+void TcpStream::Connection::start(Receiver& receiver) {
+  CHECK(!started_);
+  started_ = true;
+  if (closed_) return;
+  receiver_ = &receiver;
+  constexpr int on = 1;
+  const int fd = fd_.get();
+  set_option(fd, IPPROTO_TCP, TCP_NODELAY, on);
+  set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<unsigned>(silence_max_.count()));
+  set_option(fd, SOL_SOCKET, SO_KEEPALIVE, on);
+  set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, keepalive_idle_seconds);
+  set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, keepalive_interval_seconds);
+  set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, keepalive_probes);
+  // Nothing of this stream shall reach the peer after it was closed.
+  set_option(fd, SOL_SOCKET, SO_LINGER, linger{.l_onoff = 1, .l_linger = 0});
+  boost::system::error_code error;
+  socket_.assign(fd, error);
+  if (error) {
+    fail(error.message());
+    post_pump();  // which tells it
+    return;
+  }
+  static_cast<void>(fd_.release());
+  arm_read();
+}
+
+void TcpStream::Connection::close() {
+  receiver_ = nullptr;
+  if (closed_) return;
+  closed_ = true;
+  boost::system::error_code ignored;
+  socket_.close(ignored);
+  fd_.reset();
+  begin_ = end_ = 0;
+  if (!receiving_) staging_.reset();  // parse() may be looking at it
+  body_.reset();
+  in_body_ = false;
+  while (!out_.empty()) drop_front();
+}
+
+// What went wrong; the receiver is told at the end of the handler.
+void TcpStream::Connection::fail(std::string why) {
+  if (closed_) return;
+  Receiver* const receiver = receiver_;
+  close();
+  receiver_ = receiver;
+  why_ = std::move(why);
+}
+
+// ---- event loop handlers -------------------------------------------------------------------------------------------
+
+void TcpStream::Connection::arm_read() {
+  if (reading_ || closed_) return;
+  reading_ = true;
+  socket_.async_wait(Socket::wait_read,
+                     in_memory(read_memory_, [self = shared_from_this()](const boost::system::error_code& error) {
+                       self->on_readable(error.failed());
+                     }));
+}
+
+void TcpStream::Connection::arm_write() {
+  if (writing_ || closed_) return;
+  writing_ = true;
+  socket_.async_wait(Socket::wait_write,
+                     in_memory(write_memory_, [self = shared_from_this()](const boost::system::error_code& error) {
+                       self->on_writable(error.failed());
+                     }));
+}
+
+void TcpStream::Connection::post_pump() {
+  if (pump_posted_) return;
+  pump_posted_ = true;
+  boost::asio::post(context_, in_memory(pump_memory_, [self = shared_from_this()] {
+                      self->pump_posted_ = false;
+                      self->pump();
+                      self->tell_end();
+                    }));
+}
+
+void TcpStream::Connection::on_readable(bool failed) {
+  ++counters_.wakes;
+  reading_ = false;
+  if (!failed && !closed_) {
+    receiving_ = true;
+    receive_rounds();
+    receiving_ = false;
+    if (closed_) staging_.reset();
+    pump();
+    arm_read();
+  }
+  tell_end();
+}
+
+void TcpStream::Connection::on_writable(bool failed) {
+  ++counters_.wakes;
+  writing_ = false;
+  if (!failed) pump();
+  tell_end();
+}
+
+void TcpStream::Connection::pump() {
+  if (!writing_) flush();
+}
+
+// Every handler ends here.
+void TcpStream::Connection::tell_end() {
+  if (!closed_ || receiver_ == nullptr) return;
+  std::exchange(receiver_, nullptr)->on_closed(why_);
+}
+
+// ---- input ---------------------------------------------------------------------------------------------------------
+
+void TcpStream::Connection::receive_rounds() {
+  for (int round = 0; round < receive_rounds_max; ++round) {
+    const std::size_t missing = receive_once();
+    parse();
+    if (closed_ || missing > 0) return;  // missing: the socket had no more
+  }
+}
+
+// Receives once. Returns how many bytes of the room offered were left over.
+std::size_t TcpStream::Connection::receive_once() {
+  std::array<iovec, 2> vectors{};
+  std::size_t count = 0;
+  std::size_t direct = 0;
+  if (in_body_) {
+    direct = body_.size() - filled_;
+    vectors[count++] = {body_.data() + filled_, direct};
+  }
+  if (!staging_) staging_ = buffers_.take(staging_bytes);
+  if (begin_ > 0) {  // part of a head
+    std::memmove(staging_.data(), staging_.data() + begin_, end_ - begin_);
+    end_ -= begin_;
+    begin_ = 0;
+  }
+  std::size_t room = staging_bytes - end_;
+  if (bulk_) room = std::min(room, bulk_staging_bytes);
+  bulk_ = bulk_ && in_body_;  // stays while large bodies keep coming
+  vectors[count++] = {staging_.data() + end_, room};
+
+  msghdr message{};
+  message.msg_iov = vectors.data();
+  message.msg_iovlen = count;
+  ssize_t received = 0;
+  do {
+    ++counters_.receives;
+    received = ::recvmsg(socket_.native_handle(), &message, MSG_DONTWAIT);
+  } while (received < 0 && errno == EINTR);
+  if (received < 0) {
+    if (errno != EAGAIN && errno != EWOULDBLOCK) fail(errno_text(errno));
+    return 1;
+  }
+  if (received == 0) {
+    fail(in_body_ || end_ > begin_ ? "the peer closed the connection in the middle of a message"
+                                   : "the peer closed the connection");
+    return 1;
+  }
+  const auto got = static_cast<std::size_t>(received);
+  counters_.bytes_received += got;
+  const std::size_t placed = std::min(got, direct);
+  if (placed > 0) body_came(body_.bytes().subspan(filled_, placed));
+  end_ += got - placed;
+  return direct + room - got;
+}
+
+void TcpStream::Connection::parse() {
+  bool more = true;
+  while (more && !closed_) more = in_body_ ? parse_body() : parse_head();
+  if (begin_ == end_ && !closed_) {
+    begin_ = end_ = 0;
+    staging_.reset();
+  }
+}
+
+bool TcpStream::Connection::parse_head() {
+  const std::span<std::byte> bytes = staged();
+  if (bytes.size() < whole_head_bytes()) return false;
+  const auto decoded = decode_stream_head(bytes.first(stream_head_bytes));
+  if (!decoded) {
+    fail("the head of a message is wrong: " + decoded.error().message());
+    return false;
+  }
+  incoming_ = *decoded;
+  if (tag_received_) {
+    StreamHeadBytes head;
+    std::ranges::copy(bytes.first(stream_head_bytes), head.begin());
+    tag_received_->begin(head);
+    std::ranges::copy(bytes.subspan(stream_head_bytes, stream_tag_bytes), incoming_tag_.begin());
+  }
+  begin_ += whole_head_bytes();
+  body_crc_ = {};
+  filled_ = 0;
+  if (incoming_.head.body_bytes == 0) {
+    deliver();
+    return true;
+  }
+  body_ = buffers_.take(incoming_.head.body_bytes);
+  in_body_ = true;
+  if (incoming_.head.body_bytes >= direct_bytes) bulk_ = true;
+  return true;
+}
+
+bool TcpStream::Connection::parse_body() {
+  const std::span<std::byte> bytes = staged().first(std::min(body_.size() - filled_, end_ - begin_));
+  if (!bytes.empty()) {
+    std::memcpy(body_.data() + filled_, bytes.data(), bytes.size());
+    begin_ += bytes.size();
+    body_came(body_.bytes().subspan(filled_, bytes.size()));
+  }
+  if (filled_ < body_.size()) return false;
+  if (body_crc_.value() != incoming_.body_checksum) {
+    fail("the body of a message is damaged");
+    return false;
+  }
+  in_body_ = false;
+  deliver();
+  return true;
+}
+
+void TcpStream::Connection::body_came(std::span<const std::byte> bytes) {
+  body_crc_.add(bytes);
+  if (tag_received_) tag_received_->add(bytes);
+  filled_ += bytes.size();
+}
+
+void TcpStream::Connection::deliver() {
+  if (tag_received_) {
+    const HmacTag tag = tag_received_->end();
+    if (!same_secret(std::span(tag).first(stream_tag_bytes), incoming_tag_)) return fail("a message is not the peer's");
+  }
+  const StreamHead& head = incoming_.head;
+  const bool answers = head.op == StreamOp::ack || head.op == StreamOp::sums_answer;
+  if (answers && is_unsent(head.sequence)) return fail("the peer answered what it cannot have received");
+  ++counters_.messages_received;
+  receiver_->on_message(head, std::move(body_));
+}
+
+bool TcpStream::Connection::is_unsent(std::uint64_t sequence) const {
+  for (const Out* out = out_.front(); out != nullptr; out = out->next) {
+    if (out->asks != 0 && out->asks == sequence) return true;
+  }
+  return false;
+}
+
+// ---- output --------------------------------------------------------------------------------------------------------
+
+void TcpStream::Connection::send(const StreamHead& head, std::span<const iovec> body) {
+  if (closed_) return;
+  CHECK(started_);
+  Crc32c crc;
+  std::size_t body_bytes = 0;
+  for (const iovec& part : body) {
+    crc.add({static_cast<const std::byte*>(part.iov_base), part.iov_len});
+    body_bytes += part.iov_len;
+  }
+  CHECK(body_bytes == head.body_bytes);
+  const StreamHeadBytes encoded = encode_stream_head(head, body_bytes > 0 ? crc.value() : 0);
+  Out& out = slab_.get();
+  std::ranges::copy(encoded, out.head.begin());
+  out.asks = asks_for_answer(head) ? head.sequence : 0;
+  out.body = body;
+  out.bytes = stream_head_bytes + body_bytes;
+  if (tag_sent_) {
+    tag_sent_->begin(encoded);
+    for (const iovec& part : body) tag_sent_->add({static_cast<const std::byte*>(part.iov_base), part.iov_len});
+    const HmacTag tag = tag_sent_->end();
+    std::copy_n(tag.begin(), stream_tag_bytes, out.head.begin() + stream_head_bytes);
+    out.bytes += stream_tag_bytes;
+  }
+  if (out.asks == 0 && body_bytes > 0) {
+    out.copy = buffers_.take(body_bytes);
+    std::size_t at = 0;
+    for (const iovec& part : body) {
+      std::memcpy(out.copy.data() + at, part.iov_base, part.iov_len);
+      at += part.iov_len;
+    }
+    out.copy_part = {out.copy.data(), body_bytes};
+    out.body = {&out.copy_part, 1};
+  }
+  out_.push_back(out);
+  if (!receiving_ && !writing_) post_pump();
+}
+
+void TcpStream::Connection::flush() {
+  std::array<iovec, vectors_max> vectors;
+  while (!out_.empty() && !closed_) {
+    std::size_t offered = 0;
+    msghdr message{};
+    message.msg_iov = vectors.data();
+    message.msg_iovlen = gather(vectors, offered);
+    ++counters_.sends;
+    const ssize_t result = ::sendmsg(socket_.native_handle(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (result < 0) {
+      if (errno == EINTR) continue;
+      if (errno == EAGAIN || errno == EWOULDBLOCK) return arm_write();
+      return fail(errno_text(errno));
+    }
+    sent(static_cast<std::size_t>(result));
+    if (static_cast<std::size_t>(result) < offered) return arm_write();
+  }
+}
+
+// The unsent bytes of as many messages as fit.
+std::size_t TcpStream::Connection::gather(std::span<iovec> vectors, std::size_t& offered) const {
+  std::size_t count = 0;
+  std::size_t skip = sent_;
+  const auto add = [&](const void* bytes, std::size_t size) {
+    const std::size_t gone = std::min(skip, size);
+    skip -= gone;
+    if (gone == size) return;
+    vectors[count++] = {const_cast<std::byte*>(static_cast<const std::byte*>(bytes)) + gone, size - gone};
+    offered += size - gone;
+  };
+  const std::size_t head_bytes_sent = stream_head_bytes + (tag_sent_ ? stream_tag_bytes : 0);
+  for (const Out* out = out_.front(); out != nullptr && count < vectors.size(); out = out->next) {
+    add(out->head.data(), head_bytes_sent);
+    for (const iovec& part : out->body) {
+      if (count == vectors.size()) return count;
+      add(part.iov_base, part.iov_len);
+    }
+  }
+  return count;
+}
+
+void TcpStream::Connection::sent(std::size_t count) {
+  counters_.bytes_sent += count;
+  sent_ += count;
+  while (!out_.empty() && sent_ >= out_.front()->bytes) {
+    sent_ -= out_.front()->bytes;
+    ++counters_.messages_sent;
+    drop_front();
+  }
+}
+
+void TcpStream::Connection::drop_front() {
+  Out& out = *out_.pop_front();
+  out.copy.reset();
+  out.body = {};
+  slab_.put(out);
+}
+
+// ---- the handle ----------------------------------------------------------------------------------------------------
+
+TcpStream::TcpStream(UniqueFd socket, Shard& shard, const TcpStreamOptions& options)
+    : connection_(std::make_shared<Connection>(std::move(socket), shard, options)) {}
+
+TcpStream::~TcpStream() {
+  connection_->close();
+}
+
+void TcpStream::start(Receiver& receiver) {
+  connection_->start(receiver);
+}
+
+void TcpStream::send(const StreamHead& head, std::span<const iovec> body) {
+  connection_->send(head, body);
+}
+
+void TcpStream::close() {
+  connection_->close();
+}
+
+const StreamCounters& TcpStream::counters() const {
+  return connection_->counters();
+}
+
+}  // namespace mpath::target::replication

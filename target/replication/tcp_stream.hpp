@@ -1,0 +1,67 @@
+// A PeerStream over one TCP connection, past its handshake.
+//
+//    readable ── recvmsg into staging ── head ── body, straight into its own buffer ── on_message()
+//                                                                                        │ send()
+//    end of the wake, or a posted pump ── one sendmsg for all messages ◄── queue ◄───────┘
+//
+// Threads:    made and, until start(), destroyed on any thread; everything else on the shard. The shard outlives it.
+// Allocation: none per message in steady state.
+// Payloads:   what lies in staging is copied; the rest of a body is received straight into the buffer that is handed
+//             over. Once one of 16 KiB or more was seen, staging is kept short so that such bodies arrive there whole.
+// Pressure:   what is queued is bounded by the sender, which waits for answers; what is received is always taken.
+// Trust:      each head and each body has a checksum, and with StreamKeys a tag that only the peer can make, over the
+//             number of the message on this connection too. Whatever is wrong ends the stream. So does an answer to a
+//             message that has not left yet: its body would be given back while it is still being sent.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "base/shard.hpp"
+#include "base/unique_fd.hpp"
+#include "target/replication/peer_stream.hpp"
+
+namespace mpath::target::replication {
+
+// StreamAuth::hmac: from Transcript::derive().
+struct StreamKeys {
+  Key sending{}, receiving{};
+};
+
+struct TcpStreamOptions {
+  // The peer's machine must acknowledge what was sent within this, or the stream ends (TCP_USER_TIMEOUT). When nothing
+  // is sent, keepalive finds out, in seconds.
+  std::chrono::milliseconds silence_max{1000};
+  std::optional<StreamKeys> keys;
+};
+
+struct StreamCounters {
+  std::uint64_t messages_sent = 0, messages_received = 0;
+  std::uint64_t bytes_sent = 0, bytes_received = 0;  // on the wire
+  std::uint64_t wakes = 0;                           // waits that returned
+  std::uint64_t receives = 0, sends = 0;             // system calls
+};
+
+class TcpStream final : public PeerStream {
+ public:
+  // `socket` is connected and non-blocking.
+  TcpStream(UniqueFd socket, Shard& shard, const TcpStreamOptions& options);
+  ~TcpStream() override;
+  TcpStream(const TcpStream&) = delete;
+  TcpStream& operator=(const TcpStream&) = delete;
+
+  void start(Receiver& receiver) override;
+  void send(const StreamHead& head, std::span<const iovec> body) override;
+  // What the kernel has not sent yet is dropped too; the peer sees a reset.
+  void close() override;
+
+  [[nodiscard]] const StreamCounters& counters() const;
+
+ private:
+  class Connection;
+  std::shared_ptr<Connection> connection_;  // shared with its handlers: a callback may destroy the stream
+};
+
+}  // namespace mpath::target::replication
