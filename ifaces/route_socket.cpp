@@ -145,16 +145,17 @@ error_code RouteSocket::drain(LinkTable& table, const std::function<void(unsigne
   }
 }
 
-error_code RouteSocket::add_address(unsigned index, const NicAddress& address) {
-  return change_address(RTM_NEWADDR, index, address);
+error_code RouteSocket::add_address(unsigned index, const NicAddress& address, std::chrono::seconds lifetime) {
+  const auto seconds = lifetime.count() > 0 ? static_cast<std::uint32_t>(lifetime.count()) : forever;
+  return change_address(RTM_NEWADDR, index, address, seconds);
 }
 
 error_code RouteSocket::remove_address(unsigned index, const NicAddress& address) {
-  const error_code error = change_address(RTM_DELADDR, index, address);
+  const error_code error = change_address(RTM_DELADDR, index, address, 0);
   return error.value() == EADDRNOTAVAIL ? error_code() : error;
 }
 
-error_code RouteSocket::change_address(int type, unsigned index, const NicAddress& address) {
+error_code RouteSocket::change_address(int type, unsigned index, const NicAddress& address, std::uint32_t seconds) {
   std::array<std::byte, sizeof(in6_addr)> raw{};
   const bool v6 = ::inet_pton(AF_INET6, address.address.c_str(), raw.data()) == 1;
   if (!v6 && ::inet_pton(AF_INET, address.address.c_str(), raw.data()) != 1) return {EINVAL, std::generic_category()};
@@ -176,8 +177,8 @@ error_code RouteSocket::change_address(int type, unsigned index, const NicAddres
            .ifa_index = index};
   int failed = nla_put(message.get(), IFA_LOCAL, raw_bytes, raw.data());
   if (failed == 0) failed = nla_put(message.get(), IFA_ADDRESS, raw_bytes, raw.data());
-  if (failed == 0 && v6 && adding) {
-    const ifa_cacheinfo lifetime{.ifa_prefered = 0, .ifa_valid = forever, .cstamp = 0, .tstamp = 0};
+  if (failed == 0 && adding) {
+    const ifa_cacheinfo lifetime{.ifa_prefered = v6 ? 0 : seconds, .ifa_valid = seconds, .cstamp = 0, .tstamp = 0};
     failed = nla_put(message.get(), IFA_CACHEINFO, sizeof lifetime, &lifetime);
   }
   if (failed != 0) return netlink_error(failed);

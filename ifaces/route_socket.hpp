@@ -4,6 +4,8 @@
 // Errors:  errno values. ENOBUFS means that notifications were lost: only a new dump knows the state.
 #pragma once
 
+#include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 
@@ -31,9 +33,9 @@ class RouteSocket {
   // Takes in what waits, calling `changed(index)` after every message that said something. EAGAIN: nothing more.
   [[nodiscard]] error_code drain(LinkTable& table, const std::function<void(unsigned)>& changed);
 
-  // On a socket that does not listen. Puts the address on the device; one that is there is no error. IPv6: without
-  // duplicate address detection, and never chosen as a source by itself.
-  [[nodiscard]] error_code add_address(unsigned index, const NicAddress& address);
+  // On a socket that does not listen. Puts the address on the device for so long (0: for good); one that is there is no
+  // error and gets that time anew. IPv6: without duplicate address detection, and never chosen as a source by itself.
+  [[nodiscard]] error_code add_address(unsigned index, const NicAddress& address, std::chrono::seconds lifetime);
   // Takes it off; one that is not there is no error.
   [[nodiscard]] error_code remove_address(unsigned index, const NicAddress& address);
 
@@ -44,7 +46,7 @@ class RouteSocket {
   enum class DumpEnd : std::uint8_t { done, disturbed };
 
   [[nodiscard]] Result<DumpEnd> dump_once(LinkTable& table, int type);
-  [[nodiscard]] error_code change_address(int type, unsigned index, const NicAddress& address);
+  [[nodiscard]] error_code change_address(int type, unsigned index, const NicAddress& address, std::uint32_t seconds);
   [[nodiscard]] error_code acknowledged();      // the last request
   [[nodiscard]] Result<std::size_t> receive();  // into buffer_; from the kernel only
 

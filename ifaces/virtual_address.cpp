@@ -30,6 +30,7 @@ namespace {
 constexpr std::array<std::chrono::milliseconds, 4> told_after = {
     std::chrono::milliseconds(0), std::chrono::milliseconds(50), std::chrono::milliseconds(200),
     std::chrono::milliseconds(1000)};
+constexpr int renewals_per_lifetime = 5;
 constexpr int neighbour_hop_limit = 255;  // others are not believed (RFC 4861, 7.1.2)
 
 // The bytes of a numeric address: 4 or 16.
@@ -54,9 +55,9 @@ bool same_address(const NicAddress& one, std::span<const std::byte> other) {
   return std::ranges::equal(bytes_of(one.address), other);
 }
 
-std::string reason(error_code error) {
+std::string reason(error_code error, const char* privilege = "CAP_NET_ADMIN") {
   const bool forbidden = error.value() == EPERM || error.value() == EACCES;
-  return error.message() + (forbidden ? " (needs CAP_NET_ADMIN)" : "");
+  return forbidden ? fmt::format("{} (needs {})", error.message(), privilege) : error.message();
 }
 
 // Taking off the first address of an IPv4 subnet takes its later ones along, unless the kernel is told to promote one
@@ -147,6 +148,7 @@ VirtualAddress::VirtualAddress(Clock& clock, VirtualAddressOptions options)
   if (options_.prefix_length > 0) text_ += fmt::format("/{}", options_.prefix_length);
   if (!options_.net_ifacename.empty()) text_ += " dev " + options_.net_ifacename;
   alarm_ = clock_.make_alarm([this] { tell(); });
+  renewal_ = clock_.make_alarm([this] { renew(); });
 }
 
 VirtualAddress::~VirtualAddress() = default;
@@ -157,17 +159,41 @@ std::expected<void, std::string> VirtualAddress::add() {
   auto place = find_place(*nics);
   if (!place) return std::unexpected(place.error());
   if (auto cleared = take_off(*nics, &*place); !cleared) return cleared;
-  auto socket = RouteSocket::open({});
-  const NicAddress address{.address = options_.address, .prefix_length = place->prefix_length};
-  const error_code error = socket ? socket->add_address(place->index, address) : socket.error();
-  if (error) return std::unexpected(fmt::format("cannot put {} on {}: {}", address.address, place->nic, reason(error)));
   place_ = *std::move(place);
+  if (const error_code error = put()) {
+    const std::string nic = std::exchange(place_, {}).nic;
+    return std::unexpected(fmt::format("cannot put {} on {}: {}", options_.address, nic, reason(error)));
+  }
   announce();
   return {};
 }
 
+error_code VirtualAddress::put() {
+  auto socket = RouteSocket::open({});
+  const NicAddress address{.address = options_.address, .prefix_length = place_.prefix_length};
+  if (options_.lifetime.count() > 0) {
+    kept_until_ = clock_.now() + options_.lifetime;
+    renewal_->set(clock_.now() + Duration(options_.lifetime) / renewals_per_lifetime);
+  }
+  return socket ? socket->add_address(place_.index, address, options_.lifetime) : socket.error();
+}
+
+void VirtualAddress::renew() {
+  if (options_.may_keep && !options_.may_keep()) {
+    renewal_->set(clock_.now() + Duration(options_.lifetime) / renewals_per_lifetime);
+    return;
+  }
+  const bool had_left = clock_.now() >= kept_until_;
+  if (const error_code error = put()) {
+    complain("keep", error, "CAP_NET_ADMIN");
+  } else if (had_left) {
+    announce();
+  }
+}
+
 std::expected<void, std::string> VirtualAddress::remove() {
   alarm_->cancel();
+  renewal_->cancel();
   place_ = {};
   const auto nics = list_nics();
   if (!nics) return std::unexpected("cannot list the interfaces: " + nics.error().message());
@@ -256,10 +282,13 @@ void VirtualAddress::tell() {
   const error_code error = address.size() == 4 ? tell_v4(place_.index, place_.nic, std::span(address).first<4>())
                                                : tell_v6(place_.index, place_.nic, std::span(address).first<16>());
   if (++told_ < told_after.size()) alarm_->set(begun_ + told_after[told_]);
-  if (!error || std::exchange(trouble_told_, true) || !options_.on_trouble) return;
-  const bool forbidden = error.value() == EPERM || error.value() == EACCES;
-  options_.on_trouble(fmt::format("cannot announce {} on {}: {}{}", options_.address, place_.nic, error.message(),
-                                  forbidden ? " (needs CAP_NET_RAW)" : ""));
+  if (error) complain("announce", error, "CAP_NET_RAW");
+}
+
+void VirtualAddress::complain(const char* doing, error_code error, const char* privilege) {
+  if (std::exchange(trouble_told_, true) || !options_.on_trouble) return;
+  options_.on_trouble(
+      fmt::format("cannot {} {} on {}: {}", doing, options_.address, place_.nic, reason(error, privilege)));
 }
 
 }  // namespace mpath

@@ -5,20 +5,21 @@
 //    hand over:  (close the listeners, drop the connections), then remove()
 //    start:      remove()   a killed life may have left it behind
 //
-// Once it is here, the kernel answers what belongs to connections of its former owner with RST, so that their
-// initiators notice at once. The address stays when this object goes: only remove() takes it off.
+// The kernel is given the address for a few seconds at a time, and told again while this object stands: when the
+// process is killed, stopped or hangs, the address leaves its machine by itself, in place of answering beside its new
+// owner. Once it is here, the kernel answers what belongs to connections of its former owner with RST, so that their
+// initiators notice at once.
 //
 // IPv4: gratuitous ARP, as request and as reply (neighbours differ in which of them they believe).
-// IPv6: unsolicited neighbour advertisements that override; no duplicate address detection, because the former owner
-// may
-//       still have it and would win; "deprecated", so that nothing on this machine takes it as a source by itself.
+// IPv6: unsolicited neighbour advertisements that override; no duplicate address detection, which the former owner may
+//       still win; "deprecated", so that nothing on this machine takes it as a source by itself.
 //
 // Threads: one, that of `clock`. The calls block for the moment the kernel takes to answer.
 // Needs:   CAP_NET_ADMIN to add and remove, CAP_NET_RAW to announce.
-// Errors:  one line for people. What cannot be announced is told to `on_trouble`, once per announcement: the address is
-//          there all the same.
+// Errors:  one line for people. What cannot be announced or told again is said to `on_trouble`, once per announcement.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <expected>
 #include <functional>
@@ -36,6 +37,10 @@ struct VirtualAddressOptions {
   int prefix_length = 0;      // 0: that of the subnet it is found in
   std::string net_ifacename;  // empty: the one that has an address of the same subnet
   std::function<void(const std::string&)> on_trouble;
+  std::chrono::seconds lifetime{5};  // without being told again; 0: it stays until it is removed
+  // Asked before the kernel is told again, with false while the role may have gone to another (a process that was
+  // stopped wakes up here first). An address that left meanwhile comes back, and is announced, with the next true.
+  std::function<bool()> may_keep;
 };
 
 class VirtualAddress {
@@ -66,7 +71,10 @@ class VirtualAddress {
   };
   [[nodiscard]] std::expected<Place, std::string> find_place(const std::vector<Nic>& nics) const;
   [[nodiscard]] std::expected<void, std::string> take_off(const std::vector<Nic>& nics, const Place* kept) const;
+  [[nodiscard]] error_code put();
+  void renew();
   void tell();
+  void complain(const char* doing, error_code error, const char* privilege);
 
   // Constant after construction.
   Clock& clock_;
@@ -75,9 +83,11 @@ class VirtualAddress {
 
   Place place_;  // index 0: add() has not been said, or remove() since
   std::unique_ptr<Alarm> alarm_;
+  std::unique_ptr<Alarm> renewal_;
+  TimePoint kept_until_;  // by the kernel
   TimePoint begun_;
-  std::size_t told_ = 0;  // times since then
-  bool trouble_told_ = false;
+  std::size_t told_ = 0;       // times since then
+  bool trouble_told_ = false;  // since announce()
 };
 
 }  // namespace mpath

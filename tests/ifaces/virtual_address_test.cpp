@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 
 #include <array>
+#include <optional>
 #include <vector>
 
 #include "base/sim_clock.hpp"
@@ -289,11 +290,10 @@ TEST_F(VirtualAddressTest, NeighboursAreToldFourTimesInBothForms) {
     clock_.run_until(begin + after);
     EXPECT_EQ(heard(ears, 2), once) << "after " << after.count() << " ms";
   }
-  EXPECT_EQ(clock_.next(), never);
   address.announce();
   EXPECT_EQ(heard(ears, 2), once);
   ASSERT_TRUE(address.remove());
-  clock_.run_for(10s);
+  EXPECT_EQ(clock_.next(), never);
   address.announce();
   EXPECT_TRUE(heard(ears, 0).empty()) << "announced though it is gone";
   EXPECT_TRUE(troubles_.empty());
@@ -365,6 +365,71 @@ TEST_F(VirtualAddressTest, TheNewOwnerResetsTheOldConnections) {
   const UniqueFd again = connect_to(moving);
   const UniqueFd accepted(::accept(second_listener.get(), nullptr, nullptr));
   EXPECT_TRUE(accepted) << "the new owner serves";
+}
+
+TEST_F(VirtualAddressTest, ItLeavesByItselfWhenNobodyKeepsIt) {
+  on_machine(0);
+  for (const char* text : {moving, moving6}) {
+    std::optional<VirtualAddress> address;
+    VirtualAddressOptions brief = options(text, 0);
+    brief.lifetime = 1s;
+    address.emplace(clock_, brief);
+    ASSERT_TRUE(address->add());
+    address.reset();  // as when the process is killed: nothing is removed, and nothing is told again
+    VirtualAddress look(clock_, options(text, 0));
+    for (int i = 0; i < 4000 && look.present() == true; ++i) ::usleep(5000);
+    EXPECT_EQ(look.present(), false) << text;
+  }
+}
+
+TEST_F(VirtualAddressTest, ItIsKeptAsLongAsItIsWanted) {
+  on_machine(0);
+  VirtualAddressOptions long_lived = options();
+  long_lived.lifetime = 1000s;
+  VirtualAddress address(clock_, long_lived);
+  ASSERT_TRUE(address.add());
+  const auto seconds_left = [] {
+    const std::string text = output_of("ip -o addr show dev ve0 to 10.9.0.10");
+    const auto at = text.find("valid_lft ");
+    return at == std::string::npos ? 0 : std::atoi(text.c_str() + at + 10);
+  };
+  EXPECT_GT(seconds_left(), 900);
+  ip("addr change 10.9.0.10/24 dev ve0 valid_lft 500 preferred_lft 500");
+  EXPECT_LE(seconds_left(), 500);
+  clock_.run_for(200s);
+  EXPECT_GT(seconds_left(), 900);
+  ip("addr del 10.9.0.10/24 dev ve0");  // by somebody else
+  clock_.run_for(200s);
+  EXPECT_GT(seconds_left(), 900);
+  ASSERT_TRUE(address.remove());
+  clock_.run_for(2000s);
+  EXPECT_EQ(seconds_left(), 0);
+  long_lived.lifetime = 0s;
+  VirtualAddress permanent(clock_, long_lived);
+  ASSERT_TRUE(permanent.add());
+  EXPECT_NE(output_of("ip -o addr show dev ve0 to 10.9.0.10").find("valid_lft forever"), std::string::npos);
+}
+
+TEST_F(VirtualAddressTest, ItIsNotKeptWhileAnotherMayHaveIt) {
+  on_the_network();
+  const UniqueFd ears = hear_arp();
+  on_machine(0);
+  bool mine = true;
+  VirtualAddressOptions asking = options();
+  asking.lifetime = 1000s;
+  asking.may_keep = [&mine] { return mine; };
+  VirtualAddress address(clock_, asking);
+  ASSERT_TRUE(address.add());
+  clock_.run_for(10s);
+  EXPECT_EQ(heard(ears, 8).size(), 8U);
+  mine = false;
+  ip("addr del 10.9.0.10/24 dev ve0");  // as when its time is over
+  clock_.run_for(2000s);
+  EXPECT_EQ(address.present(), false);
+  mine = true;
+  clock_.run_for(200s);
+  EXPECT_EQ(address.present(), true);
+  EXPECT_GE(heard(ears, 2).size(), 2U) << "it came back, and nobody was told";
 }
 
 TEST_F(VirtualAddressTest, ADeviceThatHasGoneIsToldOnce) {
