@@ -28,6 +28,9 @@ void put(Writer& writer, const std::optional<Vote>& vote) {
   put(writer, vote->view);
   writer.u8(vote->stand_in ? 1 : 0);
 }
+void put(Writer& writer, std::chrono::microseconds duration) {
+  writer.u32(static_cast<std::uint32_t>(std::clamp<std::int64_t>(duration.count(), 0, 0xffffffff)));
+}
 
 // Values that no sender of ours writes end the reading.
 bool flag(Reader& reader) {
@@ -59,6 +62,7 @@ struct BodyWriter {
   }
   Kind operator()(const Grant& grant) const {
     writer.u64(grant.lease_id);
+    put(writer, grant.lease);
     return Kind::grant;
   }
   Kind operator()(const Prepare& prepare) const {
@@ -81,7 +85,7 @@ struct BodyWriter {
   Kind operator()(const Refused& refused) const {
     put(writer, refused.ballot);
     put(writer, refused.promised);
-    writer.u32(static_cast<std::uint32_t>(std::clamp<std::int64_t>(refused.wait.count(), 0, 0xffffffff)));
+    put(writer, refused.wait);
     return Kind::refused;
   }
 };
@@ -90,8 +94,10 @@ std::optional<Body> read_body(Kind kind, Reader& reader) {
   switch (kind) {
     case Kind::beat:
       return Beat{.lease_id = reader.u64()};
-    case Kind::grant:
-      return Grant{.lease_id = reader.u64()};
+    case Kind::grant: {
+      const std::uint64_t id = reader.u64();
+      return Grant{.lease_id = id, .lease = std::chrono::microseconds(reader.u32())};
+    }
     case Kind::prepare:
       return Prepare{.ballot = ballot(reader)};
     case Kind::promise: {

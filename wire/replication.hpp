@@ -115,6 +115,7 @@ struct Beat {
 };
 struct Grant {
   std::uint64_t lease_id = 0;
+  std::chrono::microseconds lease{};  // how long the voter keeps its word: the holder counts no longer than that
   bool operator==(const Grant&) const = default;
 };
 struct Prepare {

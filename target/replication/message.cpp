@@ -18,7 +18,11 @@ std::optional<Body> answer(Voter& voter, Member from, std::uint64_t view_number,
     if (beat->lease_id == 0)
       return view_number < voter.record().decided.number ? std::optional<Body>(Beat{}) : std::nullopt;
     const Answer given = voter.grant(from, view_number, now);
-    if (given == Answer::yes) return Grant{.lease_id = beat->lease_id};
+    if (given == Answer::yes) {
+      // Rounded down: the asker may count on less, never on more.
+      const auto kept = std::chrono::floor<std::chrono::microseconds>(voter.lease());
+      return Grant{.lease_id = beat->lease_id, .lease = kept};
+    }
     return refusal(voter, given, {}, now);
   }
   if (const auto* const prepare = std::get_if<Prepare>(&question)) {

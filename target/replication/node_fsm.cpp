@@ -308,7 +308,9 @@ void NodeFsm::on_grant(const Message& from, const Grant& grant) {
   if (from.decided != view()) return;
   for (const Asked& asked : asked_) {
     if (asked.id != grant.lease_id || asked.id == 0) continue;
-    const auto counted = std::chrono::duration_cast<Duration>(options_.lease * (1.0 - options_.drift));
+    // The voter may have been configured with another time than we were.
+    const Duration kept = std::min<Duration>(options_.lease, grant.lease);
+    const auto counted = std::chrono::duration_cast<Duration>(kept * (1.0 - options_.drift));
     Contact& voter = contact(from.from);
     voter.word_until = std::max(voter.word_until, asked.at + counted);
   }

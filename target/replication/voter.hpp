@@ -32,6 +32,8 @@ class Voter {
 
   [[nodiscard]] const VoteRecord& record() const { return record_; }
   [[nodiscard]] TimePoint leased_until() const { return leased_until_; }
+  // How long a word is kept.
+  [[nodiscard]] Duration lease() const { return lease_; }
   // Whether the record has changed since the last call: it is to be made durable.
   [[nodiscard]] bool take_changed() { return std::exchange(changed_, false); }
 

@@ -70,7 +70,8 @@ TEST_P(Frames, NeedTheKey) {
 }
 
 INSTANTIATE_TEST_SUITE_P(, Frames,
-                         testing::Values(Row{"beat", Beat{.lease_id = 5}}, Row{"grant", Grant{.lease_id = 6}},
+                         testing::Values(Row{"beat", Beat{.lease_id = 5}},
+                                         Row{"grant", Grant{.lease_id = 6, .lease = std::chrono::milliseconds(400)}},
                                          Row{"prepare", Prepare{.ballot = vote.ballot}},
                                          Row{"promise", Promise{.ballot = vote.ballot, .accepted = vote}},
                                          Row{"empty_promise", Promise{.ballot = vote.ballot, .accepted = std::nullopt}},
