@@ -147,7 +147,7 @@ VirtualAddress::VirtualAddress(Clock& clock, VirtualAddressOptions options)
     : clock_(clock), options_(std::move(options)), text_(options_.address) {
   if (options_.prefix_length > 0) text_ += fmt::format("/{}", options_.prefix_length);
   if (!options_.net_ifacename.empty()) text_ += " dev " + options_.net_ifacename;
-  alarm_ = clock_.make_alarm([this] { tell(); });
+  alarm_ = clock_.make_alarm([this] { tell_again(); });
   renewal_ = clock_.make_alarm([this] { renew(); });
 }
 
@@ -178,12 +178,18 @@ error_code VirtualAddress::put() {
   return socket ? socket->add_address(place_.index, address, options_.lifetime) : socket.error();
 }
 
+bool VirtualAddress::may_keep() {
+  if (!options_.may_keep || options_.may_keep()) return true;
+  doubted_ = true;
+  return false;
+}
+
 void VirtualAddress::renew() {
-  if (options_.may_keep && !options_.may_keep()) {
+  if (!may_keep()) {
     renewal_->set(clock_.now() + Duration(options_.lifetime) / renewals_per_lifetime);
     return;
   }
-  const bool had_left = clock_.now() >= kept_until_;
+  const bool had_left = doubted_ || clock_.now() >= kept_until_;
   if (const error_code error = put()) {
     complain("keep", error, "CAP_NET_ADMIN");
   } else if (had_left) {
@@ -274,7 +280,12 @@ void VirtualAddress::announce() {
   begun_ = clock_.now();
   told_ = 0;
   trouble_told_ = false;
+  doubted_ = false;
   tell();
+}
+
+void VirtualAddress::tell_again() {
+  if (may_keep()) tell();  // otherwise renew() begins anew
 }
 
 void VirtualAddress::tell() {

@@ -38,8 +38,8 @@ struct VirtualAddressOptions {
   std::string net_ifacename;  // empty: the one that has an address of the same subnet
   std::function<void(const std::string&)> on_trouble;
   std::chrono::seconds lifetime{5};  // without being told again; 0: it stays until it is removed
-  // Asked before the kernel is told again, with false while the role may have gone to another (a process that was
-  // stopped wakes up here first). An address that left meanwhile comes back, and is announced, with the next true.
+  // Asked before the kernel or the neighbours are told again; false while the role may have gone to another (a process
+  // that was stopped wakes up here first). With the next true the address is put back and announced anew.
   std::function<bool()> may_keep;
 };
 
@@ -72,8 +72,10 @@ class VirtualAddress {
   [[nodiscard]] std::expected<Place, std::string> find_place(const std::vector<Nic>& nics) const;
   [[nodiscard]] std::expected<void, std::string> take_off(const std::vector<Nic>& nics, const Place* kept) const;
   [[nodiscard]] error_code put();
+  [[nodiscard]] bool may_keep();
   void renew();
   void tell();
+  void tell_again();
   void complain(const char* doing, error_code error, const char* privilege);
 
   // Constant after construction.
@@ -88,6 +90,7 @@ class VirtualAddress {
   TimePoint begun_;
   std::size_t told_ = 0;       // times since then
   bool trouble_told_ = false;  // since announce()
+  bool doubted_ = false;       // may_keep() was false since then
 };
 
 }  // namespace mpath
