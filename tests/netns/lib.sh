@@ -131,13 +131,21 @@ end_process() {
   wait_quietly 20 gone "$1" || { kill -KILL "$1" 2> /dev/null; wait_quietly 5 gone "$1"; return 1; }
 }
 
-lab_begin() {
+# lab_open PROGRAM...: skips without them; the directory of the laboratory, and what ends it all
+lab_open() {
   local program
   for program in "$@"; do command -v "$program" > /dev/null || skip "no $program"; done
   LAB_INTERFACES=$(ls /sys/class/net)
   LAB=$(mktemp -d "${TMPDIR:-/tmp}/mpath.XXXXXX")
   trap lab_end EXIT
   trap 'exit 130' INT TERM HUP
+  mkdir -p "$LAB/root/etc/mpathd"
+  export MPATHD_ROOT=$LAB/root
+}
+
+# lab_begin PROGRAM...: the two namespaces of the drawing, with nothing in them but NICs
+lab_begin() {
+  lab_open "$@"
   new_namespace; NS_I=$NEW_NAMESPACE
   new_namespace; NS_T=$NEW_NAMESPACE
   in_i ip link set lo up
@@ -152,8 +160,6 @@ lab_begin() {
   done
   routes_of eth0
   routes_of eth1
-  mkdir -p "$LAB/root/etc/mpathd"
-  export MPATHD_ROOT=$LAB/root
 }
 
 # Each NIC reaches the other's portal too. The kernel forgets these routes when the NIC goes down.

@@ -1,0 +1,238 @@
+# The laboratory of the fail-over pair: two nodes, a witness and an initiator, each in a namespace of its own, and the
+# switches between them in another, where cables are pulled. Sourced by bash scripts; words of lib.sh are used throughout.
+#
+#    initiator i               svc0 10.77.0.0/24    svc1 10.77.1.0/24         node a: .11     the virtual address:
+#      eth0 10.77.0.1 ────────────[ switch ]                                  node b: .12     10.77.0.10, on svc0 of
+#      eth1 10.77.1.1 ────────────────│───────────────[ switch ]                              the node that serves
+#                        svc0 ─ a, b ─┘    svc1 ─ a, b ─┘
+#                                  rep0 10.78.0.0/24    rep1 10.78.1.0/24     node a: .11
+#    witness w                     rep0 ─ a, b, w       rep1 ─ a, b, w        node b: .12     witness: .13
+#
+# In the nodes and the witness an interface has the name of its network. Each node has a root directory ($LAB/a, $LAB/b)
+# with the same mptarget.conf, and its own disks below one common path ($LAB/disks, a mount of its own in each node).
+#
+# A killed process leaves its kernel behind, which tells the others at once that its connections are gone. power_off takes
+# the cables first: then nobody is told anything, as when a machine loses its power. What a power cut does to data that
+# was not synced is the business of the simulator (tests/support/pair_sim): here the page cache survives.
+
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+NETS=(svc0 svc1 rep0 rep1)
+VIP=10.77.0.10
+declare -A NS=()         # of i, a, b, w, and s: the switches
+declare -A NODE_PID=() NODE_LIFE=() NODE_LOG=()
+declare -A HOST_NUMBER=([i]=1 [a]=11 [b]=12 [w]=13)
+declare -A NET_PREFIX=([svc0]=10.77.0 [svc1]=10.77.1 [rep0]=10.78.0 [rep1]=10.78.1)
+declare -A NET_MEMBERS=([svc0]="i a b" [svc1]="i a b" [rep0]="a b w" [rep1]="a b w")
+
+in_node() { local node=$1; shift; in_ns "${NS[$node]}" "$@"; }
+# address_of NODE NET
+address_of() { echo "${NET_PREFIX[$2]}.${HOST_NUMBER[$1]}"; }
+# nic_of NODE NET: the name it has there
+nic_of() { case $1 in i) echo "eth${2#svc}" ;; *) echo "$2" ;; esac; }
+other_node() { case $1 in a) echo b ;; b) echo a ;; esac; }
+
+# pair_begin PROGRAM...: all namespaces, networks and cables; nothing runs
+pair_begin() {
+  lab_open nft "$@"
+  local node net
+  for node in i a b w s; do
+    new_namespace
+    NS[$node]=$NEW_NAMESPACE
+    in_node "$node" ip link set lo up
+  done
+  NS_I=${NS[i]}
+  for net in "${NETS[@]}"; do
+    # It forwards at once, learns, and thinks nothing of its own.
+    in_node s ip link add "$net" type bridge stp_state 0 forward_delay 0 mcast_snooping 0
+    in_node s ip link set "$net" up
+    for node in ${NET_MEMBERS[$net]}; do
+      in_node s ip link add "${node}_$net" type veth peer name "$(nic_of "$node" "$net")" netns "${NS[$node]}"
+      in_node s ip link set "${node}_$net" master "$net" up
+      in_node "$node" ip addr add "$(address_of "$node" "$net")/24" dev "$(nic_of "$node" "$net")"
+      in_node "$node" ip link set "$(nic_of "$node" "$net")" up
+    done
+  done
+  in_node s nft add table bridge cuts && in_node s nft add chain bridge cuts forward '{ type filter hook forward priority 0; }' \
+    || skip "the kernel cannot filter between the ports of a bridge"
+  mkdir -p "$LAB/disks"
+  for node in a b; do
+    mkdir -p "$LAB/$node/disks" "$LAB/$node/etc/mptarget"
+    in_node "$node" mount --bind "$LAB/$node/disks" "$LAB/disks"
+  done
+  mkdir -p "$LAB/w"
+}
+
+# ---- what happens to cables
+
+cable_cut() { in_node s ip link set "$1_$2" down; }   # NODE NET: both ends see it
+cable_mend() { in_node s ip link set "$1_$2" up; }
+switch_off() { local node; for node in ${NET_MEMBERS[$1]}; do cable_cut "$node" "$1"; done; }   # NET
+switch_on() { local node; for node in ${NET_MEMBERS[$1]}; do cable_mend "$node" "$1"; done; }
+# one_way_cut FROM TO NET: what FROM sends does not come to TO; everything else goes on, and nobody sees a cable out
+one_way_cut() { in_node s nft add rule bridge cuts forward iifname "$1_$3" oifname "$2_$3" drop; }
+# parted ONE OTHER NET...: neither hears the other there
+parted() {
+  local one=$1 other=$2 net; shift 2
+  for net in "$@"; do one_way_cut "$one" "$other" "$net"; one_way_cut "$other" "$one" "$net"; done
+}
+# Every one_way_cut and parted is over.
+cuts_mend() { in_node s nft flush chain bridge cuts forward; }
+# All cables in, all ways open.
+everything_mended() {
+  local net
+  for net in "${NETS[@]}"; do switch_on "$net"; done
+  cuts_mend
+}
+
+# ---- the two nodes and the witness
+
+# pair_config [LINE...]: what both nodes read; the lines go into the section cluster. Two units: disk (64 MiB, LUN 0), and
+# plain (16 MiB, LUN 1) for initiators of the virtual address.
+pair_config() {
+  local node net group=0 portals
+  (umask 077 && head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' > "$LAB/key")
+  {
+    echo "cluster lab {"
+    echo "  key_file $LAB/key"
+    for node in a b; do echo "  address_$node $(address_of $node rep0):7788, $(address_of $node rep1):7788"; done
+    echo "  witness $(witness_addresses ', ')"
+    echo "  virtual_ip $VIP/24 dev svc0"
+    [ $# -eq 0 ] || printf '  %s\n' "$@"
+    echo "}"
+    for node in a b; do
+      portals=
+      for net in svc0 svc1; do portals+="  portal $(address_of $node $net)"$'\n'; done
+      printf 'portal_group %d {\n%s  node %s\n}\n' $((++group)) "$portals" "$node"
+    done
+    printf 'portal_group %d {\n  portal %s\n  virtual yes\n}\n' $((++group)) "$VIP"
+    pair_unit disk 64M
+    pair_unit plain 16M
+    printf 'target %s {\n  lun 0 disk\n  lun 1 plain\n}\n' "$IQN"
+  } > "$LAB/pair.conf"
+  for node in a b; do cp "$LAB/pair.conf" "$LAB/$node/etc/mptarget/mptarget.conf"; done
+}
+pair_unit() {
+  printf 'lu %s {\n  path %s\n  size %s\n  create yes\n  uuid %s\n  replicated yes\n}\n' \
+    "$1" "$LAB/disks/$1.img" "$2" "$(cat /proc/sys/kernel/random/uuid)"
+}
+witness_addresses() { echo "$(address_of w rep0):7788$1$(address_of w rep1):7788"; }
+
+# node_start a|b|w: in the background; each life has a log of its own
+node_start() {
+  local node=$1
+  NODE_LIFE[$node]=$((${NODE_LIFE[$node]:-0} + 1))
+  NODE_LOG[$node]=$LAB/$node.${NODE_LIFE[$node]}.log
+  case $node in
+    w) start_in "${NS[w]}" "${NODE_LOG[w]}" mptargetd --witness --listen "$(witness_addresses ,)" --cluster lab \
+         --key-file "$LAB/key" --state "$LAB/w" ;;
+    *) start_in "${NS[$node]}" "${NODE_LOG[$node]}" mptargetd --root "$LAB/$node" --node "$node" ;;
+  esac
+  NODE_PID[$node]=$STARTED
+}
+# It answers; who serves is another question.
+node_is_up() {
+  case $1 in
+    w) in_node w ss -Hlun | grep -qF "$(address_of w rep0):7788" ;;
+    *) grep -q " started version=" "${NODE_LOG[$1]}" ;;
+  esac
+}
+node_alive() { [ -n "${NODE_PID[$1]:-}" ] && alive "${NODE_PID[$1]}"; }
+nodes_start() {
+  local node
+  for node in "$@"; do node_start "$node"; done
+  for node in "$@"; do
+    wait_quietly 20 eval "node_is_up $node || ! node_alive $node"
+    node_is_up "$node" && node_alive "$node" || { cat "${NODE_LOG[$node]}" >&2; die "$node does not start"; }
+  done
+}
+# node_end NODE SIGNAL: and it is gone; its number is not kept, since others may get it
+node_end() {
+  local pid=${NODE_PID[$1]} i status=0
+  end_process "$pid" "$2" || status=1
+  for i in "${!LAB_PIDS[@]}"; do [ "${LAB_PIDS[i]}" = "$pid" ] && unset "LAB_PIDS[i]"; done
+  LAB_PIDS=("${LAB_PIDS[@]}")
+  NODE_PID[$1]=
+  return "$status"
+}
+node_kill() { node_end "$1" KILL; }
+node_term() { node_end "$1" TERM; }
+# node_stop NODE SECONDS: it stands still for so long, then goes on as if nothing had been
+node_stop() { node_freeze "$1"; sleep "$2"; node_thaw "$1"; }
+node_freeze() { kill -STOP "${NODE_PID[$1]}"; }
+node_thaw() { kill -CONT "${NODE_PID[$1]}"; }
+# power_off NODE: nobody hears of it. power_on: cables in, nothing of the old connections left, started again.
+power_off() {
+  local net
+  for net in "${NETS[@]}"; do [[ " ${NET_MEMBERS[$net]} " != *" $1 "* ]] || cable_cut "$1" "$net"; done
+  node_kill "$1"
+}
+power_on() {
+  local net
+  in_node "$1" ss -K > /dev/null 2>&1   # where the kernel can; its connections would be found dead sooner or later
+  in_node "$1" ip addr del "$VIP/24" dev svc0 2> /dev/null
+  for net in "${NETS[@]}"; do [[ " ${NET_MEMBERS[$net]} " != *" $1 "* ]] || cable_mend "$1" "$net"; done
+  node_start "$1"
+}
+pctl() { local node=$1; shift; in_node "$node" mptargetctl --root "$LAB/$node" "$@"; }
+
+# ---- what the nodes say. The line of a unit that readers of /proc/drbd know: cs:Connected ro:Primary/Secondary ds:...
+
+pair_lines() { pctl "$1" cluster status --brief 2> /dev/null | grep 'cs:'; }
+serves() { node_alive "$1" && pair_lines "$1" | grep -q 'ro:Primary/'; }   # NODE
+one_serves() {
+  if serves a; then ! serves b; else serves b; fi
+}
+who_serves() { if serves a; then echo a; elif serves b; then echo b; fi; }
+# NODE sees both copies of every unit complete, and the other node.
+is_whole() {
+  local lines; lines=$(pair_lines "$1")
+  [ -n "$lines" ] && ! grep -qvE 'cs:Connected .*ds:UpToDate/UpToDate' <<< "$lines"
+}
+pair_is_whole() { is_whole a && is_whole b && one_serves; }
+has_vip() { in_node "$1" ip -o addr show dev svc0 | grep -qF " $VIP/"; }
+
+# The pair from nothing: a's empty disks are the data, b follows.
+pair_make() {
+  nodes_start w a b
+  { pctl a cluster init --yes && wait_quietly 20 serves a && pctl b cluster join --yes; } > "$LAB/pair_make.log" 2>&1 \
+    || { cat "$LAB/pair_make.log" >&2; show_logs >&2; die "the pair cannot be made"; }
+}
+
+# ---- initiators
+
+# pair_login: mpathd, each NIC logged in to both nodes over its own network: four paths
+pair_login() {
+  local i node
+  # While a takeover is under way nobody is told of an error.
+  printf 'defaults {\n  no_path_retry queue\n}\n' > "$MPATHD_ROOT/etc/mpathd/multipath.conf"
+  start_mpathd
+  {
+    make_ifaces &&
+      for i in 0 1; do
+        adm -m discovery -t sendtargets -p "$(address_of a svc$i)" -I "ieth$i" || return
+        for node in a b; do
+          adm -m node -T "$IQN" -p "$(address_of $node svc$i):3260" -I "ieth$i" --login || return
+        done
+      done
+  } > "$LAB/pair_login.log" 2>&1 || { cat "$LAB/pair_login.log" >&2; die "the initiator cannot log in"; }
+  wait_quietly 20 sessions_are 4 || { adm -m session >&2; die "not four sessions"; }
+}
+# map_socket UUID-PART: the NBD socket of the map of a unit, by size in MiB (each has its own)
+map_of_size() {
+  local socket
+  for socket in "$MPATHD_ROOT"/run/mpathd/nbd/*.sock; do
+    [ -S "$socket" ] && [ "$(in_i nbdinfo --size "nbd+unix:///?socket=$socket" 2> /dev/null)" = "$(($1 << 20))" ] || continue
+    NBD_SOCKET=$socket
+    return
+  done
+  return 1
+}
+# plain_login: an initiator that knows nothing of multipath (libiscsi, inside qemu-nbd), through the virtual address
+plain_login() {
+  PLAIN_SOCKET=$LAB/plain.sock
+  start_in "$NS_I" "$LAB/qemu-nbd.log" qemu-nbd --persistent --format raw --cache none --socket "$PLAIN_SOCKET" \
+    "iscsi://$VIP:3260/$IQN/1"
+  PLAIN_PID=$STARTED
+  wait_quietly 20 test -S "$PLAIN_SOCKET" || { cat "$LAB/qemu-nbd.log" >&2; die "no plain initiator"; }
+}
