@@ -1,0 +1,502 @@
+// Dialer and listener: who gets a stream, who does not, and what both hear of it.
+#include <boost/asio/io_context.hpp>
+
+#include "base/log.hpp"
+#include "base/sleep.hpp"
+#include "base/system_clock.hpp"
+#include "base/task_group.hpp"
+#include "target/replication/stream_dialer.hpp"
+#include "target/replication/stream_listener.hpp"
+#include "tests/target/replication/stream/stream_world.hpp"
+
+namespace mpath::target::replication::test {
+namespace {
+
+namespace asio = boost::asio;
+using asio::awaitable;
+
+using Outcome = std::expected<Dialed, DialFailure>;
+constexpr std::chrono::seconds long_enough{60};
+
+Key key_of(int seed) {
+  Key key;
+  key.fill(static_cast<std::byte>(seed));
+  return key;
+}
+const Key old_key = key_of(1), new_key = key_of(2);
+
+Hello a_hello() {
+  Hello hello{.unit_name = "disk7",
+              .from = Member::a,
+              .incarnation = 1001,
+              .view = {.number = 7, .primary = Member::a, .in_sync = {Member::a}},
+              .size_bytes = 1 << 30,
+              .block_bytes = 512,
+              .extent_bytes = 4 << 20};
+  hello.cluster.fill(std::byte{0x11});
+  hello.unit.fill(std::byte{0x22});
+  return hello;
+}
+
+class Handshakes : public StreamTest {
+ protected:
+  ~Handshakes() override {
+    if (listener) {
+      bool closed = false;
+      tasks.spawn([this, &closed]() -> awaitable<void> {
+        co_await listener->close();
+        closed = true;
+      });
+      until([&] { return closed; });
+    }
+  }
+
+  // Runs the control loop and the shard until `done`.
+  void until(const std::function<bool()>& done) {
+    const auto end = clock.now() + std::chrono::seconds(30);
+    while (!done()) {
+      if (clock.now() > end) {
+        ADD_FAILURE() << "never came";
+        return;
+      }
+      control.restart();
+      control.run_one_for(std::chrono::milliseconds(5));
+      settle();
+    }
+  }
+
+  void listen(std::vector<Key> keys = {new_key}) {
+    const Log log(output, "replication");
+    listener =
+        std::make_unique<StreamListener>(control.get_executor(), clock, log, options, std::move(keys),
+                                         [this](const Hello& hello) -> awaitable<Admission> { return admit(hello); });
+    listener->listen({{.address = "127.0.0.1", .port = 0}});
+    port = listener->listening().at(0).port;
+  }
+  awaitable<Admission> admit(const Hello& hello) {
+    asked.push_back(hello);
+    while (wait_in_admit) {
+      if (co_await sleep_for(clock, std::chrono::milliseconds(1))) break;
+    }
+    Admission admission{.ready = answer, .shard = &shard};
+    admission.attach = [this](std::unique_ptr<PeerStream> stream) {
+      follower = std::move(stream);
+      follower->start(at_follower);
+    };
+    co_return admission;
+  }
+
+  // Starts to dial; `outcome` has a value when it has ended.
+  void dial(std::vector<StreamLink> links, const Hello& hello, const std::vector<Key>& keys) {
+    outcome.reset();
+    const StreamDialer dialer(control.get_executor(), clock, dial_options);
+    tasks.spawn([this, dialer, links, hello, keys]() mutable -> awaitable<void> {
+      outcome.emplace(co_await dialer.connect(links, hello, keys, shard));
+    });
+  }
+  Outcome& dialed(const Hello& hello = a_hello(), const std::vector<Key>& keys = {new_key}) {
+    dial({here()}, hello, keys);
+    until([&] { return outcome.has_value(); });
+    return *outcome;
+  }
+  [[nodiscard]] StreamLink here() const { return {.local = "127.0.0.1", .remote = "127.0.0.1", .port = port}; }
+
+  // A connection of the test's own to the listener, or a listening socket of its own.
+  [[nodiscard]] UniqueFd stranger() const {
+    UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const sockaddr_in address = loopback(port);
+    EXPECT_EQ(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    return socket;
+  }
+  static sockaddr_in loopback(std::uint16_t of_port) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(of_port);
+    return address;
+  }
+  struct Bound {
+    UniqueFd socket;
+    std::uint16_t port = 0;
+  };
+  static Bound bound(int backlog) {
+    Bound made{.socket = UniqueFd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0))};
+    sockaddr_in address = loopback(0);
+    socklen_t size = sizeof address;
+    EXPECT_EQ(::bind(made.socket.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
+    if (backlog >= 0) {
+      EXPECT_EQ(::listen(made.socket.get(), backlog), 0);
+    }
+    EXPECT_EQ(::getsockname(made.socket.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+    made.port = ntohs(address.sin_port);
+    return made;
+  }
+  // Whether the listener has hung up.
+  static bool hung_up(const UniqueFd& socket) {
+    std::byte byte{};
+    const ssize_t got = ::recv(socket.get(), &byte, 1, MSG_DONTWAIT | MSG_PEEK);
+    return got == 0 || (got < 0 && errno != EAGAIN);
+  }
+  // A whole message, with the loops running.
+  Bytes message_from(const UniqueFd& socket) {
+    Bytes bytes;
+    until([&] {
+      const Bytes more = read_some(socket.get());
+      bytes.insert(bytes.end(), more.begin(), more.end());
+      const auto length = handshake_length(bytes);
+      return hung_up(socket) || (length && bytes.size() >= *length);
+    });
+    return bytes;
+  }
+
+  asio::io_context control{1};
+  SystemClock clock{control};
+  MemorySink sink;
+  LogOutput output{sink, LogLevel::info};
+  StreamListenerOptions options = [] {
+    StreamListenerOptions made{.self = Member::b, .incarnation = 2002, .handshake_max = long_enough};
+    made.cluster = a_hello().cluster;
+    made.silence_max = long_enough;
+    return made;
+  }();
+  StreamDialOptions dial_options{.connect_max = long_enough, .handshake_max = long_enough, .silence_max = long_enough};
+  TaskGroup tasks{control.get_executor()};
+  std::unique_ptr<StreamListener> listener;
+  std::uint16_t port = 0;
+
+  Ready answer;
+  bool wait_in_admit = false;
+  std::vector<Hello> asked;
+  std::optional<Outcome> outcome;
+  Told at_leader, at_follower;
+  std::unique_ptr<PeerStream> follower;
+};
+
+TEST_F(Handshakes, GiveBothSidesAStream) {
+  listen();
+  Outcome& result = dialed();
+  ASSERT_TRUE(result) << result.error().text;
+  EXPECT_EQ(result->welcome.from, Member::b);
+  EXPECT_EQ(result->welcome.incarnation, 2002U);
+  EXPECT_EQ(result->welcome.version, 1);
+  ASSERT_EQ(asked.size(), 1U);
+  Hello heard = asked[0];
+  EXPECT_NE(heard.nonce, Nonce());
+  heard.nonce = {};
+  EXPECT_EQ(heard, a_hello());
+
+  const auto leader = std::move(result->stream);
+  leader->start(at_leader);
+  Bytes body = pattern(100000);
+  iovec part{body.data(), body.size()};
+  leader->send({.op = StreamOp::write, .sequence = 1, .length = body.size(), .body_bytes = 100000}, {&part, 1});
+  until([&] { return at_follower.count == 1; });
+  EXPECT_EQ(at_follower.messages[0].body, body);
+  follower->send({.op = StreamOp::ack, .sequence = 1}, {});
+  until([&] { return at_leader.count == 1; });
+  EXPECT_EQ(listener->half_open(), 0U);
+}
+
+TEST_F(Handshakes, AgreeOnTagsWhenEitherSideWantsThem) {
+  for (const auto& [leader_wants, follower_wants] :
+       {std::pair(StreamAuth::none, StreamAuth::none), std::pair(StreamAuth::hmac, StreamAuth::none),
+        std::pair(StreamAuth::none, StreamAuth::hmac), std::pair(StreamAuth::hmac, StreamAuth::hmac)}) {
+    options.auth = follower_wants;
+    if (listener) {
+      bool closed = false;
+      tasks.spawn([this, &closed]() -> awaitable<void> {
+        co_await listener->close();
+        closed = true;
+      });
+      until([&] { return closed; });
+    }
+    listen({new_key, old_key});
+    Hello hello = a_hello();
+    hello.auth = leader_wants;
+    Outcome& result = dialed(hello, {old_key, new_key});
+    ASSERT_TRUE(result) << result.error().text;
+    EXPECT_EQ(result->welcome.auth, std::max(leader_wants, follower_wants));
+    const auto leader = std::move(result->stream);
+    Told told;
+    at_follower = Told();
+    leader->start(told);
+    leader->send({.op = StreamOp::flush, .sequence = 5}, {});
+    until([&] { return at_follower.count == 1 || !at_follower.closed.empty(); });
+    EXPECT_EQ(at_follower.count, 1U);
+    follower->send({.op = StreamOp::ack, .sequence = 5}, {});
+    until([&] { return told.count == 1 || !told.closed.empty(); });
+    EXPECT_EQ(told.count, 1U);
+    const auto tagged = static_cast<const TcpStream&>(*leader).counters().bytes_sent > stream_head_bytes;
+    EXPECT_EQ(tagged, result->welcome.auth == StreamAuth::hmac);
+    follower.reset();
+  }
+}
+
+TEST_F(Handshakes, EndWithoutTheKeyBeforeTheNodeHearsOfIt) {
+  listen();
+  const Outcome& result = dialed(a_hello(), {old_key});
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().refusal, StreamRefusal::cluster);
+  EXPECT_NE(result.error().text.find("does not have this cluster's key"), std::string::npos) << result.error().text;
+  until([&] { return sink.contains("has it another key?"); });
+  EXPECT_TRUE(asked.empty());
+}
+
+TEST_F(Handshakes, GoOnWhileTheKeyIsChanged) {
+  listen({old_key, new_key});
+  EXPECT_TRUE(dialed(a_hello(), {old_key}));
+  EXPECT_TRUE(dialed(a_hello(), {new_key, old_key}));
+  EXPECT_TRUE(dialed(a_hello(), {old_key, new_key}));
+  listener->set_keys({new_key, old_key});
+  EXPECT_TRUE(dialed(a_hello(), {old_key, new_key}));
+  EXPECT_TRUE(dialed(a_hello(), {new_key}));
+  listener->set_keys({new_key});
+  EXPECT_TRUE(dialed(a_hello(), {new_key, old_key}));
+  const std::size_t before = asked.size();
+  EXPECT_FALSE(dialed(a_hello(), {old_key, new_key})) << "it still proves with the old one";
+  EXPECT_EQ(asked.size(), before);
+}
+
+TEST_F(Handshakes, CannotBeRepeated) {
+  listen();
+  Hello hello = a_hello();
+  hello.nonce.fill(std::byte{0x33});
+  const Bytes greeting = encode(hello);
+  // Once as it should be.
+  UniqueFd first = stranger();
+  write_all(first.get(), greeting);
+  const Bytes welcome = message_from(first);
+  Transcript transcript;
+  transcript.add_hello(greeting);
+  ASSERT_TRUE(transcript.check(welcome, std::vector<Key>{new_key}, Transcript::Label::welcome));
+  Bytes proof = encode(Proof());
+  transcript.prove(proof, new_key, Transcript::Label::proof);
+  write_all(first.get(), proof);
+  const Bytes ready = message_from(first);
+  ASSERT_TRUE(transcript.check(ready, std::vector<Key>{new_key}, Transcript::Label::ready));
+  until([&] { return follower != nullptr; });
+  ASSERT_EQ(asked.size(), 1U);
+  // And the same bytes again.
+  UniqueFd second = stranger();
+  write_all(second.get(), greeting);
+  EXPECT_NE(message_from(second), welcome);
+  write_all(second.get(), proof);
+  until([&] { return hung_up(second); });
+  EXPECT_EQ(asked.size(), 1U);
+  EXPECT_TRUE(sink.contains("it does not have this cluster's key"));
+  // The follower's own proof, given back.
+  UniqueFd third = stranger();
+  write_all(third.get(), greeting);
+  const Bytes other_welcome = message_from(third);
+  std::copy(other_welcome.end() - sizeof(Proof), other_welcome.end(), proof.end() - sizeof(Proof));
+  write_all(third.get(), proof);
+  until([&] { return hung_up(third); });
+  EXPECT_EQ(asked.size(), 1U);
+}
+
+TEST_F(Handshakes, FindTheVersionThatBothSpeak) {
+  listen();
+  Hello hello = a_hello();
+  hello.version_max = 3;
+  const Outcome& both = dialed(hello);
+  ASSERT_TRUE(both) << both.error().text;
+  EXPECT_EQ(both->welcome.version, 1);
+  asked.clear();
+  hello.version_min = 2;
+  const Outcome& none = dialed(hello);
+  ASSERT_FALSE(none);
+  EXPECT_EQ(none.error().refusal, StreamRefusal::version);
+  EXPECT_NE(none.error().text.find("speaks version 1"), std::string::npos) << none.error().text;
+  until([&] { return sink.contains("later versions only"); });
+  EXPECT_TRUE(asked.empty());
+}
+
+TEST_F(Handshakes, BringTheReasonOfARefusal) {
+  listen();
+  for (const StreamRefusal refusal :
+       {StreamRefusal::unit, StreamRefusal::shape, StreamRefusal::outdated, StreamRefusal::unprepared}) {
+    asked.clear();
+    answer = {.refusal = refusal, .text = "1 GiB here, 2 GiB there"};
+    dial({here(), here()}, a_hello(), {new_key});
+    until([&] { return outcome.has_value(); });
+    ASSERT_FALSE(*outcome);
+    EXPECT_EQ(outcome->error().refusal, refusal);
+    EXPECT_NE(outcome->error().text.find("1 GiB here, 2 GiB there"), std::string::npos);
+    EXPECT_EQ(asked.size(), 1U) << "it is not asked again over another link";
+  }
+  EXPECT_EQ(follower, nullptr);
+}
+
+TEST_F(Handshakes, TellApartOtherClustersAndOtherNodes) {
+  listen();
+  Hello hello = a_hello();
+  hello.cluster[3] ^= std::byte{1};
+  const Outcome& other_cluster = dialed(hello);
+  ASSERT_FALSE(other_cluster);
+  EXPECT_EQ(other_cluster.error().refusal, StreamRefusal::cluster);
+  EXPECT_NE(other_cluster.error().text.find("another cluster"), std::string::npos);
+  hello = a_hello();
+  hello.from = Member::b;
+  const Outcome& itself = dialed(hello);
+  ASSERT_FALSE(itself);
+  EXPECT_NE(itself.error().text.find("is not the peer of node b"), std::string::npos) << itself.error().text;
+  EXPECT_TRUE(asked.empty());
+}
+
+TEST_F(Handshakes, TryEveryLinkInItsOrder) {
+  listen();
+  const Bound closed = bound(-1);  // nobody listens there
+  const StreamLink dead{.local = "127.0.0.1", .remote = "127.0.0.1", .port = closed.port};
+  const StreamLink elsewhere{.local = "192.0.2.77", .remote = "127.0.0.1", .port = port};  // not an address of ours
+  const StreamLink wrong{.local = "", .remote = "no-number", .port = port};
+  dial({dead, elsewhere, wrong, here()}, a_hello(), {new_key});
+  until([&] { return outcome.has_value(); });
+  ASSERT_TRUE(*outcome) << outcome->error().text;
+  dial({dead, elsewhere, wrong}, a_hello(), {new_key});
+  until([&] { return outcome.has_value(); });
+  ASSERT_FALSE(*outcome);
+  const DialFailure& failure = outcome->error();
+  EXPECT_EQ(failure.refusal, StreamRefusal::none);
+  EXPECT_TRUE(failure.error);
+  EXPECT_NE(failure.text.find("Connection refused"), std::string::npos) << failure.text;
+  EXPECT_NE(failure.text.find("Cannot assign requested address"), std::string::npos) << failure.text;
+  EXPECT_NE(failure.text.find("not a numeric address"), std::string::npos) << failure.text;
+  dial({}, a_hello(), {new_key});
+  until([&] { return outcome.has_value(); });
+  EXPECT_FALSE(*outcome);
+}
+
+TEST_F(Handshakes, DoNotWaitLongForALinkThatIsSilent) {
+  listen();
+  dial_options.connect_max = std::chrono::milliseconds(20);
+  // Its backlog is full: nothing comes back.
+  const Bound full = bound(0);
+  std::vector<UniqueFd> waiting;
+  for (int count = 0; count < 4; ++count) {
+    UniqueFd& socket = waiting.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    const sockaddr_in address = loopback(full.port);
+    static_cast<void>(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address));
+  }
+  const StreamLink silent{.local = "", .remote = "127.0.0.1", .port = full.port};
+  dial({silent}, a_hello(), {new_key});
+  until([&] { return outcome.has_value(); });
+  ASSERT_FALSE(*outcome);
+  EXPECT_EQ(outcome->error().error, std::errc::timed_out);
+  EXPECT_NE(outcome->error().text.find("connecting"), std::string::npos) << outcome->error().text;
+}
+
+TEST_F(Handshakes, DoNotWaitLongForAPeerThatSaysNothing) {
+  dial_options.handshake_max = std::chrono::milliseconds(20);
+  const Bound silent = bound(10);
+  dial({{.local = "", .remote = "127.0.0.1", .port = silent.port}}, a_hello(), {new_key});
+  until([&] { return outcome.has_value(); });
+  ASSERT_FALSE(*outcome);
+  EXPECT_EQ(outcome->error().error, std::errc::timed_out);
+  EXPECT_NE(outcome->error().text.find("greeting"), std::string::npos) << outcome->error().text;
+}
+
+// ---- strangers -----------------------------------------------------------------------------------------------------
+
+TEST_F(Handshakes, CutStrangersOffWhoSayNothing) {
+  options.handshake_max = std::chrono::milliseconds(20);
+  listen();
+  const UniqueFd silent = stranger();
+  until([&] { return hung_up(silent); });
+  until([&] { return listener->half_open() == 0 && sink.contains("it took too long"); });
+}
+
+TEST_F(Handshakes, LetTheOldestStrangerGiveWay) {
+  options.half_open_max = 4;
+  listen();
+  std::vector<UniqueFd> strangers;
+  for (int count = 0; count < 10; ++count) strangers.push_back(stranger());
+  until([&] { return hung_up(strangers[5]); });
+  EXPECT_LE(listener->half_open(), 4U);
+  EXPECT_FALSE(hung_up(strangers[9]));
+  EXPECT_TRUE(dialed()) << "whoever has the key still comes in";
+}
+
+TEST_F(Handshakes, HangUpOnWhatIsNotTheirs) {
+  listen();
+  const Bytes hello = encode(a_hello());
+  Bytes too_long = hello;
+  too_long[6] = std::byte{0xff};
+  Bytes bad_field = hello;
+  bad_field[handshake_prefix_bytes + 1] = std::byte{0};
+  for (const Bytes& bytes : {Bytes(100, std::byte{'G'}), too_long, bad_field, encode(Proof())}) {
+    const UniqueFd socket = stranger();
+    write_all(socket.get(), bytes);
+    until([&] { return hung_up(socket); });
+  }
+  // After a greeting that is right.
+  const UniqueFd socket = stranger();
+  write_all(socket.get(), hello);
+  EXPECT_TRUE(decode_welcome(message_from(socket)));
+  write_all(socket.get(), hello);
+  until([&] { return hung_up(socket); });
+  EXPECT_TRUE(asked.empty());
+  EXPECT_TRUE(sink.contains("not admitted"));
+}
+
+// ---- beginning and end ---------------------------------------------------------------------------------------------
+
+TEST_F(Handshakes, ListenAsSoonAsTheAddressIsFree) {
+  options.retry = std::chrono::milliseconds(5);
+  Bound taken = bound(1);
+  const Log log(output, "replication");
+  listener =
+      std::make_unique<StreamListener>(control.get_executor(), clock, log, options, std::vector<Key>{new_key},
+                                       [this](const Hello& hello) -> awaitable<Admission> { return admit(hello); });
+  listener->listen({{.address = "127.0.0.1", .port = taken.port}, {.address = "127.0.0.1", .port = 0}});
+  EXPECT_EQ(listener->listening().size(), 1U) << "one does not keep the other from being there";
+  until([&] { return sink.contains("cannot listen yet"); });
+  taken.socket.reset();
+  until([&] { return listener->listening().size() == 2; });
+  port = taken.port;
+  EXPECT_TRUE(dialed());
+  EXPECT_TRUE(sink.contains("listening on=127.0.0.1"));
+}
+
+TEST_F(Handshakes, MayBeEndedAtAnyPoint) {
+  listen();
+  wait_in_admit = true;
+  const UniqueFd silent = stranger();
+  dial({here()}, a_hello(), {new_key});
+  until([&] { return asked.size() == 1 && listener->half_open() == 1; });
+  bool closed = false;
+  tasks.spawn([this, &closed]() -> awaitable<void> {
+    co_await listener->close();
+    closed = true;
+  });
+  until([&] { return closed && outcome.has_value(); });
+  ASSERT_FALSE(*outcome);
+  EXPECT_EQ(follower, nullptr);
+  EXPECT_TRUE(hung_up(silent));
+}
+
+TEST_F(Handshakes, SurviveALeaderThatGoesWhileTheNodePrepares) {
+  listen();
+  wait_in_admit = true;
+  dial_options.handshake_max = std::chrono::milliseconds(20);
+  dial({here()}, a_hello(), {new_key});
+  until([&] { return asked.size() == 1 && outcome.has_value(); });
+  EXPECT_FALSE(*outcome);
+  wait_in_admit = false;
+  // Either the listener has noticed, or the stream says so.
+  until([&] { return sink.contains("gone before it was ready") || !at_follower.closed.empty(); });
+}
+
+TEST_F(Handshakes, WorkOverIpv6) {
+  const Log log(output, "replication");
+  listener =
+      std::make_unique<StreamListener>(control.get_executor(), clock, log, options, std::vector<Key>{new_key},
+                                       [this](const Hello& hello) -> awaitable<Admission> { return admit(hello); });
+  listener->listen({{.address = "::1", .port = 0}});
+  if (listener->listening().empty()) GTEST_SKIP() << "no ::1 here";
+  dial({{.local = "::1", .remote = "::1", .port = listener->listening()[0].port}}, a_hello(), {new_key});
+  until([&] { return outcome.has_value(); });
+  EXPECT_TRUE(*outcome) << outcome->error().text;
+}
+
+}  // namespace
+}  // namespace mpath::target::replication::test
