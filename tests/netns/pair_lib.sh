@@ -137,6 +137,7 @@ node_is_up() {
     *) grep -q " started version=" "${NODE_LOG[$1]}" ;;
   esac
 }
+node_runs() { node_alive "$1" && ! grep -q '^State:.T' "/proc/${NODE_PID[$1]}/status"; }   # and does not stand still
 node_alive() { [ -n "${NODE_PID[$1]:-}" ] && alive "${NODE_PID[$1]}"; }
 nodes_start() {
   local node
@@ -178,8 +179,8 @@ pctl() { local node=$1; shift; in_node "$node" mptargetctl --root "$LAB/$node" "
 
 # ---- what the nodes say. The line of a unit that readers of /proc/drbd know: cs:Connected ro:Primary/Secondary ds:...
 
-pair_lines() { pctl "$1" cluster status --brief 2> /dev/null | grep 'cs:'; }
-serves() { node_alive "$1" && pair_lines "$1" | grep -q 'ro:Primary/'; }   # NODE
+pair_lines() { in_node "$1" timeout 2 mptargetctl --root "$LAB/$1" cluster status --brief 2> /dev/null | grep 'cs:'; }
+serves() { node_runs "$1" && pair_lines "$1" | grep -q 'ro:Primary/'; }   # NODE
 one_serves() {
   if serves a; then ! serves b; else serves b; fi
 }
@@ -218,7 +219,7 @@ pair_login() {
   } > "$LAB/pair_login.log" 2>&1 || { cat "$LAB/pair_login.log" >&2; die "the initiator cannot log in"; }
   wait_quietly 20 sessions_are 4 || { adm -m session >&2; die "not four sessions"; }
 }
-# map_socket UUID-PART: the NBD socket of the map of a unit, by size in MiB (each has its own)
+# map_of_size MIB: the NBD socket of the map of that unit (each has a size of its own)
 map_of_size() {
   local socket
   for socket in "$MPATHD_ROOT"/run/mpathd/nbd/*.sock; do
