@@ -13,6 +13,7 @@
 #include "base/offload.hpp"
 #include "base/shard.hpp"
 #include "base/system_clock.hpp"
+#include "target/cluster/cluster_verbs.hpp"
 #include "target/config/config_files.hpp"
 #include "target/config/secrets.hpp"
 #include "target/iscsi/portals.hpp"
@@ -327,6 +328,7 @@ awaitable<error_code> TargetDaemon::start() {
   impl_->make_shards(parsed->config);
   if (impl_->options.control_socket) {
     add_target_verbs(impl_->server, *this);
+    cluster::add_cluster_verbs(impl_->server, [] { return static_cast<cluster::ClusterControl*>(nullptr); });
     const auto socket = impl_->options.layout.target_socket();
     if (const error_code error = impl_->server.listen(socket)) {
       impl_->log.error("{}: {}", socket.string(), error.message());

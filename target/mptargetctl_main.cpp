@@ -6,66 +6,17 @@
 #include <nlohmann/json.hpp>
 
 #include "base/atomic_file.hpp"
-#include "base/control.hpp"
-#include "base/exit_codes.hpp"
-#include "base/layout.hpp"
 #include "target/config/config_files.hpp"
 #include "target/config/import.hpp"
 #include "target/config/secrets.hpp"
+#include "target/mptargetctl_cluster.hpp"
+#include "target/mptargetctl_control.hpp"
 #include "target/mptargetctl_print.hpp"
 
 namespace mpath::target {
 namespace {
 
 using nlohmann::json;
-
-constexpr std::chrono::seconds timeout{60};  // making a large file without holes takes its time
-
-struct Failure {
-  ExitCode code;
-  std::string text;
-};
-
-void print(std::FILE* stream, std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), stream);
-}
-
-class Control {
- public:
-  std::string root;
-  bool as_json = false;
-
-  [[nodiscard]] Layout layout() const { return make_layout(root); }
-
-  [[nodiscard]] json ask(const std::string& verb, const json& args) const {
-    const auto socket = layout().target_socket();
-    json result;
-    const auto reply = control::call(socket, verb, args, result, timeout);
-    if (!reply) {
-      const auto error = reply.error();
-      if (error == std::errc::no_such_file_or_directory || error == std::errc::connection_refused)
-        throw Failure{ExitCode::daemon_unreachable, fmt::format("cannot reach mptargetd at {}: {} (is it running?)",
-                                                                socket.string(), error.message())};
-      if (error == std::errc::permission_denied)
-        throw Failure{ExitCode::access_denied, fmt::format("{}: {}", socket.string(), error.message())};
-      if (error == std::errc::timed_out) throw Failure{ExitCode::daemon_timeout, "mptargetd did not answer in time"};
-      throw Failure{ExitCode::daemon_io_error, fmt::format("{}: {}", socket.string(), error.message())};
-    }
-    if (!reply->ok) throw Failure{static_cast<ExitCode>(reply->code), reply->text};
-    return result;
-  }
-
-  // Silent when all is well, as a command that changes things should be.
-  void change(const std::string& verb, const json& args) const {
-    const json result = ask(verb, args);
-    if (as_json) print(stdout, result.dump(2) + "\n");
-  }
-
-  void show(const std::string& what, std::string (*text)(const json&)) const {
-    const json result = ask("show." + what, json::object());
-    print(stdout, as_json ? result.dump(2) + "\n" : text(result));
-  }
-};
 
 // KEY=VALUE... as entries of a section.
 json entries_of(const std::vector<std::string>& settings) {
@@ -313,6 +264,7 @@ void add_import(CLI::App& app, Words& words) {
 int run(int argc, char** argv) {
   Control control;
   Words words;
+  ClusterWords cluster_words;
   CLI::App app("Administration of mptargetd", "mptargetctl");
   app.add_option("--root", control.root, "Move every file below DIR")->type_name("DIR");
   app.add_flag("-j,--json", control.as_json, "Answer with JSON");
@@ -325,6 +277,7 @@ int run(int argc, char** argv) {
   add_bindings(app, control, words);
   add_units(app, control, words);
   add_daemon(app, control, words);
+  add_cluster_words(app, control, cluster_words);
   add_import(app, words);
   try {
     app.parse(argc, argv);

@@ -41,7 +41,7 @@ struct CopyStatus {
 
 struct Decision {
   std::chrono::system_clock::time_point at;
-  std::uint64_t view = 0;
+  View view;         // that was in force when it was written; a line about a new view stands under it
   std::string what;  // one line: what was decided or seen, and why
 };
 
