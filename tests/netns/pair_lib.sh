@@ -204,20 +204,21 @@ pair_make() {
 
 # pair_login: mpathd, each NIC logged in to both nodes over its own network: four paths
 pair_login() {
-  local i node
   # While a takeover is under way nobody is told of an error.
   printf 'defaults {\n  no_path_retry queue\n}\n' > "$MPATHD_ROOT/etc/mpathd/multipath.conf"
   start_mpathd
-  {
-    make_ifaces &&
-      for i in 0 1; do
-        adm -m discovery -t sendtargets -p "$(address_of a svc$i)" -I "ieth$i" || return
-        for node in a b; do
-          adm -m node -T "$IQN" -p "$(address_of $node svc$i):3260" -I "ieth$i" --login || return
-        done
-      done
-  } > "$LAB/pair_login.log" 2>&1 || { cat "$LAB/pair_login.log" >&2; die "the initiator cannot log in"; }
+  four_logins > "$LAB/pair_login.log" 2>&1 || { cat "$LAB/pair_login.log" >&2; die "the initiator cannot log in"; }
   wait_quietly 20 sessions_are 4 || { adm -m session >&2; die "not four sessions"; }
+}
+four_logins() {
+  local i node
+  make_ifaces || return
+  for i in 0 1; do
+    adm -m discovery -t sendtargets -p "$(address_of a svc$i)" -I "ieth$i" || return
+    for node in a b; do
+      adm -m node -T "$IQN" -p "$(address_of $node svc$i):3260" -I "ieth$i" --login || return
+    done
+  done
 }
 # map_of_size MIB: the NBD socket of the map of that unit (each has a size of its own)
 map_of_size() {
