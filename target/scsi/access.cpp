@@ -91,6 +91,10 @@ bool exclusive(ReservationType type) {
          type == ReservationType::exclusive_access_all_registrants;
 }
 
+bool shared(ReservationType type) {
+  return all_registrants(type) || registrants_only(type);
+}
+
 Role role_of(const Reservations& reservations, const NexusName& nexus) {
   if (find_registration(reservations, nexus) == nullptr) return Role::stranger;
   if (!reservations.held) return Role::registrant;

@@ -28,6 +28,8 @@ enum class Role : std::uint8_t {
 [[nodiscard]] bool all_registrants(ReservationType type);
 [[nodiscard]] bool registrants_only(ReservationType type);  // types 5 and 6
 [[nodiscard]] bool exclusive(ReservationType type);         // keeps readers out too
+// The types whose end the registrants hear of.
+[[nodiscard]] bool shared(ReservationType type);
 
 enum class Verdict : std::uint8_t { allowed, conflict };
 // `row` is the command's own (find_command). RESERVE and RELEASE are judged here as far as persistent reservations go.

@@ -26,6 +26,9 @@ void finish(UnitCore& core, Task& task, const Outcome& outcome) {
         core.fail(task, outcome.store, outcome.lba);
       }
       return;
+    case Outcome::Kind::change:
+      core.fail(task, outcome.change);
+      return;
     case Outcome::Kind::dropped:
       return;
   }

@@ -13,13 +13,14 @@ namespace mpath::target {
 
 // How a command of several steps came out.
 struct Outcome {
-  enum class Kind : std::uint8_t { good, sense, store, conflict, dropped };
+  enum class Kind : std::uint8_t { good, sense, store, change, conflict, dropped };
   Kind kind = Kind::good;
   scsi::Sense sense;
   SenseDetail detail;
   BlockStatus store = BlockStatus::ok;
   bool writing = false;
   std::uint64_t lba = 0;
+  error_code change;
 
   [[nodiscard]] static Outcome fail(const scsi::Sense& sense, const SenseDetail& detail = {}) {
     return {.kind = Kind::sense, .sense = sense, .detail = detail};
@@ -30,6 +31,8 @@ struct Outcome {
   [[nodiscard]] static Outcome write_error(BlockStatus status, std::uint64_t lba) {
     return {.kind = Kind::store, .store = status, .writing = true, .lba = lba};
   }
+  // The state could not be changed.
+  [[nodiscard]] static Outcome not_changed(error_code why) { return {.kind = Kind::change, .change = why}; }
   [[nodiscard]] static Outcome dropped() { return {.kind = Kind::dropped}; }
 };
 // Ends the task. An aborted one is dropped, whatever came out.

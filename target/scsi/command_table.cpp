@@ -19,6 +19,7 @@ constexpr unsigned standby = 16;      // in_standby
 constexpr unsigned unavailable = 32;  // in_unavailable
 constexpr unsigned transition = 64;   // in_transition
 constexpr unsigned sanitizing = 128;  // while_sanitizing
+constexpr unsigned changes = 256;     // changes the state
 
 constexpr std::uint8_t digit(char c) {
   return static_cast<std::uint8_t>(c <= '9' ? c - '0' : c - 'a' + 10);
@@ -38,6 +39,7 @@ constexpr CommandRow row(std::string_view name, std::uint8_t opcode, std::int16_
                   .past_attention = (columns & attention) != 0,
                   .medium = (columns & medium) != 0,
                   .modifies = (columns & modifies) != 0,
+                  .changes = (columns & changes) != 0,
                   .in_standby = (columns & standby) != 0,
                   .in_unavailable = (columns & unavailable) != 0,
                   .in_transition = (columns & transition) != 0,
@@ -56,9 +58,9 @@ constexpr CommandRow rows[] = {
     row("READ(6)", 0x08, none, Moves::in_blocks, 4, 1, AccessClass::reads, medium, "08 1f ff ff ff 00"),
     row("WRITE(6)", 0x0a, none, Moves::out_blocks, 4, 1, AccessClass::writes, medium | modifies, "0a 1f ff ff ff 00"),
     row("INQUIRY", 0x12, none, Moves::in_bytes, 3, 2, AccessClass::always, reserve | attention | standby | unavailable | transition | sanitizing, "12 01 ff ff ff 00"),
-    row("MODE SELECT(6)", 0x15, none, Moves::out_bytes, 4, 1, AccessClass::writes, standby, "15 11 00 00 ff 00"),
-    row("RESERVE(6)", 0x16, none, Moves::out_bytes, 0, 0, AccessClass::reserve, 0, "16 00 00 00 00 00"),
-    row("RELEASE(6)", 0x17, none, Moves::out_bytes, 0, 0, AccessClass::reserve, reserve, "17 00 00 00 00 00"),
+    row("MODE SELECT(6)", 0x15, none, Moves::out_bytes, 4, 1, AccessClass::writes, changes | standby, "15 11 00 00 ff 00"),
+    row("RESERVE(6)", 0x16, none, Moves::out_bytes, 0, 0, AccessClass::reserve, changes, "16 00 00 00 00 00"),
+    row("RELEASE(6)", 0x17, none, Moves::out_bytes, 0, 0, AccessClass::reserve, reserve | changes, "17 00 00 00 00 00"),
     row("MODE SENSE(6)", 0x1a, none, Moves::in_bytes, 4, 1, AccessClass::reads, standby, "1a 08 ff ff ff 00"),
     row("START STOP UNIT", 0x1b, none, Moves::nothing, 0, 0, AccessClass::start_stop, 0, "1b 01 00 0f f7 00"),
     row("PREVENT ALLOW MEDIUM REMOVAL", 0x1e, none, Moves::nothing, 0, 0, AccessClass::prevent, 0, "1e 00 00 00 03 00"),
@@ -72,26 +74,26 @@ constexpr CommandRow rows[] = {
     row("READ DEFECT DATA(10)", 0x37, none, Moves::in_bytes, 7, 2, AccessClass::reads, medium, "37 00 1f 00 00 00 00 ff ff 00"),
     row("WRITE SAME(10)", 0x41, none, Moves::out_same, 7, 2, AccessClass::writes, medium | modifies, "41 18 ff ff ff ff 1f ff ff 00"),
     row("UNMAP", 0x42, none, Moves::out_bytes, 7, 2, AccessClass::writes, medium | modifies, "42 01 00 00 00 00 1f ff ff 00"),
-    row("SANITIZE, OVERWRITE", 0x48, 0x01, Moves::out_bytes, 7, 2, AccessClass::writes, medium | modifies, "48 bf 00 00 00 00 00 ff ff 00"),
-    row("SANITIZE, BLOCK ERASE", 0x48, 0x02, Moves::out_bytes, 7, 2, AccessClass::writes, medium | modifies, "48 bf 00 00 00 00 00 ff ff 00"),
-    row("SANITIZE, EXIT FAILURE MODE", 0x48, 0x1f, Moves::out_bytes, 7, 2, AccessClass::writes, medium | modifies, "48 bf 00 00 00 00 00 ff ff 00"),
+    row("SANITIZE, OVERWRITE", 0x48, 0x01, Moves::out_bytes, 7, 2, AccessClass::writes, medium | modifies | changes, "48 bf 00 00 00 00 00 ff ff 00"),
+    row("SANITIZE, BLOCK ERASE", 0x48, 0x02, Moves::out_bytes, 7, 2, AccessClass::writes, medium | modifies | changes, "48 bf 00 00 00 00 00 ff ff 00"),
+    row("SANITIZE, EXIT FAILURE MODE", 0x48, 0x1f, Moves::out_bytes, 7, 2, AccessClass::writes, medium | modifies | changes, "48 bf 00 00 00 00 00 ff ff 00"),
     row("LOG SENSE", 0x4d, none, Moves::in_bytes, 7, 2, AccessClass::always, reserve | standby | sanitizing, "4d 00 ff ff 00 ff ff ff ff 00"),
-    row("MODE SELECT(10)", 0x55, none, Moves::out_bytes, 7, 2, AccessClass::writes, standby, "55 11 00 00 00 00 00 ff ff 00"),
-    row("RESERVE(10)", 0x56, none, Moves::out_bytes, 7, 2, AccessClass::reserve, 0, "56 00 00 00 00 00 00 ff ff 00"),
-    row("RELEASE(10)", 0x57, none, Moves::out_bytes, 7, 2, AccessClass::reserve, reserve, "57 00 00 00 00 00 00 ff ff 00"),
+    row("MODE SELECT(10)", 0x55, none, Moves::out_bytes, 7, 2, AccessClass::writes, changes | standby, "55 11 00 00 00 00 00 ff ff 00"),
+    row("RESERVE(10)", 0x56, none, Moves::out_bytes, 7, 2, AccessClass::reserve, changes, "56 00 00 00 00 00 00 ff ff 00"),
+    row("RELEASE(10)", 0x57, none, Moves::out_bytes, 7, 2, AccessClass::reserve, reserve | changes, "57 00 00 00 00 00 00 ff ff 00"),
     row("MODE SENSE(10)", 0x5a, none, Moves::in_bytes, 7, 2, AccessClass::reads, standby, "5a 18 ff ff 00 00 00 ff ff 00"),
     row("PERSISTENT RESERVE IN, READ KEYS", 0x5e, 0x00, Moves::in_bytes, 7, 2, AccessClass::always, standby | sanitizing, "5e 1f 00 00 00 00 00 ff ff 00"),
     row("PERSISTENT RESERVE IN, READ RESERVATION", 0x5e, 0x01, Moves::in_bytes, 7, 2, AccessClass::always, standby | sanitizing, "5e 1f 00 00 00 00 00 ff ff 00"),
     row("PERSISTENT RESERVE IN, REPORT CAPABILITIES", 0x5e, 0x02, Moves::in_bytes, 7, 2, AccessClass::always, standby | sanitizing, "5e 1f 00 00 00 00 00 ff ff 00"),
     row("PERSISTENT RESERVE IN, READ FULL STATUS", 0x5e, 0x03, Moves::in_bytes, 7, 2, AccessClass::always, standby | sanitizing, "5e 1f 00 00 00 00 00 ff ff 00"),
-    row("PERSISTENT RESERVE OUT, REGISTER", 0x5f, 0x00, Moves::out_bytes, 5, 4, AccessClass::persistent, standby, "5f 1f ff 00 00 ff ff ff ff 00"),
-    row("PERSISTENT RESERVE OUT, RESERVE", 0x5f, 0x01, Moves::out_bytes, 5, 4, AccessClass::persistent, standby, "5f 1f ff 00 00 ff ff ff ff 00"),
-    row("PERSISTENT RESERVE OUT, RELEASE", 0x5f, 0x02, Moves::out_bytes, 5, 4, AccessClass::persistent, standby, "5f 1f ff 00 00 ff ff ff ff 00"),
-    row("PERSISTENT RESERVE OUT, CLEAR", 0x5f, 0x03, Moves::out_bytes, 5, 4, AccessClass::persistent, standby, "5f 1f ff 00 00 ff ff ff ff 00"),
-    row("PERSISTENT RESERVE OUT, PREEMPT", 0x5f, 0x04, Moves::out_bytes, 5, 4, AccessClass::persistent, standby, "5f 1f ff 00 00 ff ff ff ff 00"),
-    row("PERSISTENT RESERVE OUT, PREEMPT AND ABORT", 0x5f, 0x05, Moves::out_bytes, 5, 4, AccessClass::persistent, standby, "5f 1f ff 00 00 ff ff ff ff 00"),
-    row("PERSISTENT RESERVE OUT, REGISTER AND IGNORE EXISTING KEY", 0x5f, 0x06, Moves::out_bytes, 5, 4, AccessClass::persistent, standby, "5f 1f ff 00 00 ff ff ff ff 00"),
-    row("PERSISTENT RESERVE OUT, REGISTER AND MOVE", 0x5f, 0x07, Moves::out_bytes, 5, 4, AccessClass::persistent, standby, "5f 1f ff 00 00 ff ff ff ff 00"),
+    row("PERSISTENT RESERVE OUT, REGISTER", 0x5f, 0x00, Moves::out_bytes, 5, 4, AccessClass::persistent, changes | standby, "5f 1f ff 00 00 ff ff ff ff 00"),
+    row("PERSISTENT RESERVE OUT, RESERVE", 0x5f, 0x01, Moves::out_bytes, 5, 4, AccessClass::persistent, changes | standby, "5f 1f ff 00 00 ff ff ff ff 00"),
+    row("PERSISTENT RESERVE OUT, RELEASE", 0x5f, 0x02, Moves::out_bytes, 5, 4, AccessClass::persistent, changes | standby, "5f 1f ff 00 00 ff ff ff ff 00"),
+    row("PERSISTENT RESERVE OUT, CLEAR", 0x5f, 0x03, Moves::out_bytes, 5, 4, AccessClass::persistent, changes | standby, "5f 1f ff 00 00 ff ff ff ff 00"),
+    row("PERSISTENT RESERVE OUT, PREEMPT", 0x5f, 0x04, Moves::out_bytes, 5, 4, AccessClass::persistent, changes | standby, "5f 1f ff 00 00 ff ff ff ff 00"),
+    row("PERSISTENT RESERVE OUT, PREEMPT AND ABORT", 0x5f, 0x05, Moves::out_bytes, 5, 4, AccessClass::persistent, changes | standby, "5f 1f ff 00 00 ff ff ff ff 00"),
+    row("PERSISTENT RESERVE OUT, REGISTER AND IGNORE EXISTING KEY", 0x5f, 0x06, Moves::out_bytes, 5, 4, AccessClass::persistent, changes | standby, "5f 1f ff 00 00 ff ff ff ff 00"),
+    row("PERSISTENT RESERVE OUT, REGISTER AND MOVE", 0x5f, 0x07, Moves::out_bytes, 5, 4, AccessClass::persistent, changes | standby, "5f 1f ff 00 00 ff ff ff ff 00"),
     row("EXTENDED COPY(LID1)", 0x83, 0x00, Moves::out_bytes, 10, 4, AccessClass::writes, medium | modifies, "83 1f 00 00 00 00 00 00 00 00 ff ff ff ff 00 00"),
     row("RECEIVE COPY STATUS(LID1)", 0x84, 0x00, Moves::in_bytes, 10, 4, AccessClass::reads, 0, "84 1f ff 00 00 00 00 00 00 00 ff ff ff ff 00 00"),
     row("RECEIVE COPY DATA(LID1)", 0x84, 0x01, Moves::in_bytes, 10, 4, AccessClass::reads, 0, "84 1f ff 00 00 00 00 00 00 00 ff ff ff ff 00 00"),
@@ -113,7 +115,7 @@ constexpr CommandRow rows[] = {
     row("REPORT TARGET PORT GROUPS", 0xa3, 0x0a, Moves::in_bytes, 6, 4, AccessClass::always, reserve | standby | unavailable | transition | sanitizing, "a3 ff 00 00 00 00 ff ff ff ff 00 00"),
     row("REPORT SUPPORTED OPERATION CODES", 0xa3, 0x0c, Moves::in_bytes, 6, 4, AccessClass::reads, standby | sanitizing, "a3 1f 87 ff ff ff ff ff ff ff 00 00"),
     row("REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", 0xa3, 0x0d, Moves::in_bytes, 6, 4, AccessClass::reads, standby | sanitizing, "a3 1f 80 00 00 00 ff ff ff ff 00 00"),
-    row("SET TARGET PORT GROUPS", 0xa4, 0x0a, Moves::out_bytes, 6, 4, AccessClass::writes, standby | unavailable, "a4 1f 00 00 00 00 ff ff ff ff 00 00"),
+    row("SET TARGET PORT GROUPS", 0xa4, 0x0a, Moves::out_bytes, 6, 4, AccessClass::writes, changes | standby | unavailable, "a4 1f 00 00 00 00 ff ff ff ff 00 00"),
     row("READ(12)", 0xa8, none, Moves::in_blocks, 6, 4, AccessClass::reads, medium, "a8 18 ff ff ff ff ff ff ff ff 1f 00"),
     row("WRITE(12)", 0xaa, none, Moves::out_blocks, 6, 4, AccessClass::writes, medium | modifies, "aa 18 ff ff ff ff ff ff ff ff 1f 00"),
     row("WRITE AND VERIFY(12)", 0xae, none, Moves::out_blocks, 6, 4, AccessClass::writes, medium | modifies, "ae 16 ff ff ff ff ff ff ff ff 1f 00"),
@@ -144,6 +146,7 @@ constexpr std::uint8_t read_6 = 0x08;
 constexpr std::uint8_t write_6 = 0x0a;
 constexpr std::uint8_t write_same_16 = 0x93;
 constexpr std::uint8_t read_capacity_10 = 0x25;
+constexpr std::uint8_t set_target_port_groups = 0xa4;
 constexpr std::uint64_t capacity_10_bytes = 8;
 
 }  // namespace
@@ -162,6 +165,10 @@ bool has_services(std::uint8_t opcode) {
 
 std::uint16_t service_of(std::span<const std::byte> cdb) {
   return static_cast<std::uint16_t>(big_endian(cdb, 1, 1) & 0x1f);
+}
+
+bool sets_port_groups(std::uint8_t opcode) {
+  return opcode == set_target_port_groups;
 }
 
 const CommandRow* find_command(std::span<const std::byte> cdb) {

@@ -50,6 +50,7 @@ struct CommandRow {
   bool past_attention = false;  // a pending unit attention does not stop it (SAM-5 5.14.5)
   bool medium = false;          // needs a medium that is in
   bool modifies = false;        // changes the medium: refused when that is write protected
+  bool changes = false;         // changes LuState: only where the pair serves
   bool in_standby = false;      // works in ALUA state standby
   bool in_unavailable = false;  //          ... unavailable
   bool in_transition = false;   //          ... transitioning
@@ -65,5 +66,11 @@ struct CommandRow {
 [[nodiscard]] bool has_services(std::uint8_t opcode);
 // The service action in a CDB of such an operation code.
 [[nodiscard]] std::uint16_t service_of(std::span<const std::byte> cdb);
+// Only the node of a pair that serves can carry it out: it touches the medium, or changes what both nodes keep.
+[[nodiscard]] inline bool needs_lead(const CommandRow& row) {
+  return row.changes || !row.in_standby;
+}
+// Not a command of units whose port groups' states follow from which node serves.
+[[nodiscard]] bool sets_port_groups(std::uint8_t opcode);
 
 }  // namespace mpath::target

@@ -140,6 +140,7 @@ class OtherEnd final : public CopyEnd {
   Part<Outcome> open() override {
     auto attach = [this](auto back) {
       nexus_ = &unit_.attach(name_);
+      nexus_->of_copy = true;
       back();
     };
     OnShard attaching(home_, unit_.shard(), attach);

@@ -16,16 +16,19 @@ Refusal check_condition(const scsi::Sense& sense, const SenseDetail& detail = {}
   return {.sense = sense, .detail = detail};
 }
 
-// SPC-4 5.15.2.4: what each access state leaves alive.
-std::optional<Refusal> refuse_by_access(const CommandRow& row, scsi::AccessState state) {
+// SPC-4 5.15.2.4: what each access state leaves alive. A standby that is one because another node serves changes
+// nothing of what both nodes keep. Nor does a node that is not certain to be the one that serves say anything that only
+// that one knows: its state may be changing.
+std::optional<Refusal> refuse_by_access(const CommandRow& row, scsi::AccessState state, const UnitFacts& facts) {
   using enum scsi::AccessState;
   switch (state) {
     case optimized:
     case non_optimized:
     case lba_dependent:
-      return std::nullopt;
+      if (facts.may_answer || row.in_transition) return std::nullopt;
+      return check_condition(sense::alua_transition);
     case standby:
-      if (row.in_standby) return std::nullopt;
+      if (facts.pair_access != nullptr ? !needs_lead(row) : row.in_standby) return std::nullopt;
       return check_condition(sense::alua_standby);
     case unavailable:
     case offline:
@@ -63,7 +66,11 @@ std::uint16_t sanitize_progress(const SanitizeState& sanitize, std::uint64_t byt
   return static_cast<std::uint16_t>(std::clamp(part * 65536.0, 0.0, 65535.0));
 }
 
-scsi::AccessState access_state(const LuState& state, std::uint16_t alua_group) {
+scsi::AccessState access_state(const LuState& state, const ClusterAccess* pair, std::uint16_t alua_group) {
+  if (pair != nullptr) {
+    const auto decided = pair->find(alua_group);
+    if (decided != pair->end()) return decided->second;
+  }
   const auto found = state.access.find(alua_group);
   return found == state.access.end() ? scsi::AccessState::optimized : found->second;
 }
@@ -73,8 +80,9 @@ std::optional<Refusal> refuse(Nexus& nexus, std::span<const std::byte> cdb, cons
   const bool past_attention = row != nullptr && row->past_attention;
   if (nexus.attentions.pending() && !past_attention) return check_condition(*nexus.attentions.take());
   const auto opcode = cdb.empty() ? std::uint8_t{0} : std::to_integer<std::uint8_t>(cdb[0]);
-  if (row == nullptr) {
-    if (!opcode_known(opcode)) return check_condition(sense::invalid_opcode);
+  const bool taken_away = facts.pair_access != nullptr && sets_port_groups(opcode);
+  if (row == nullptr || taken_away) {
+    if (!opcode_known(opcode) || taken_away) return check_condition(sense::invalid_opcode);
     return check_condition(sense::invalid_field_in_cdb, {.field = std::uint16_t{1}});  // the service action
   }
   // NORMACA is 0: auto contingent allegiance cannot be asked for.
@@ -82,7 +90,8 @@ std::optional<Refusal> refuse(Nexus& nexus, std::span<const std::byte> cdb, cons
   if (length == 0 || cdb.size() < length) return check_condition(sense::invalid_field_in_cdb);
   if ((std::to_integer<std::uint8_t>(cdb[length - 1]) & naca_bit) != 0)
     return check_condition(sense::invalid_field_in_cdb, {.field = static_cast<std::uint16_t>(length - 1)});
-  if (auto refusal = refuse_by_access(*row, access_state(state, nexus.name.target.alua_group))) return refusal;
+  const scsi::AccessState access = access_state(state, facts.pair_access, nexus.name.target.alua_group);
+  if (auto refusal = refuse_by_access(*row, access, facts)) return refusal;
   if (judge(*row, cdb, state.reservations, nexus.name) == Verdict::conflict)
     return Refusal{.status = scsi::Status::reservation_conflict};
   if (auto refusal = refuse_by_sanitize(*row, state.sanitize, facts.sanitize_bytes)) return refusal;

@@ -24,6 +24,7 @@ struct Refusal {
 // Of 65536, as sense data wants it.
 [[nodiscard]] std::uint16_t sanitize_progress(const SanitizeState& sanitize, std::uint64_t bytes_of_all_passes);
 
-[[nodiscard]] scsi::AccessState access_state(const LuState& state, std::uint16_t alua_group);
+// `pair` lies over the state; null: there is none.
+[[nodiscard]] scsi::AccessState access_state(const LuState& state, const ClusterAccess* pair, std::uint16_t alua_group);
 
 }  // namespace mpath::target

@@ -12,6 +12,7 @@ namespace {
 namespace sense = scsi::sense;
 
 constexpr std::uint8_t spc_4 = 6;
+constexpr std::uint8_t tpgs_implicit = 1;
 constexpr std::uint8_t tpgs_both = 3;  // implicit and explicit
 constexpr std::uint8_t protocol_iscsi = 5;
 // SAM-5, SPC-4, SBC-3, iSCSI; no version of a standard claimed (SPC-4 table 145).
@@ -20,10 +21,11 @@ constexpr std::uint8_t pages[] = {0x00, 0x80, 0x83, 0x86, 0x87, 0x88, 0x8f, 0xb0
 constexpr std::uint16_t does_not_rotate = 1;
 constexpr std::uint8_t reads_after_erase = 1;  // WABEREQ: what SANITIZE BLOCK ERASE left can be read, as zeroes
 
-scsi::Bytes standard_data(const LuOptions& options) {
+scsi::Bytes standard_data(const UnitSeat& unit) {
+  const LuOptions& options = unit.options();
   return scsi::encode_inquiry({.removable = options.removable,
                                .version = spc_4,
-                               .tpgs = tpgs_both,
+                               .tpgs = unit.pair_decides_access() ? tpgs_implicit : tpgs_both,
                                .command_queue = true,
                                .third_party_copy = true,
                                .vendor = std::string(vendor_id),
@@ -141,7 +143,7 @@ scsi::Bytes vpd_page(UnitSeat& unit, const Nexus& nexus, std::uint8_t page) {
 void run(UnitSeat& unit, Task& task, const scsi::Inquiry& command) {
   if (!command.evpd) {
     if (command.page != 0) return unit.fail(task, sense::invalid_field_in_cdb, {.field = std::uint16_t{2}});
-    return unit.answer(task, standard_data(unit.options()), command.length);
+    return unit.answer(task, standard_data(unit), command.length);
   }
   const scsi::Bytes page = vpd_page(unit, *task.nexus, command.page);
   if (page.empty()) return unit.fail(task, sense::invalid_field_in_cdb, {.field = std::uint16_t{2}});

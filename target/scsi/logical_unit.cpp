@@ -7,6 +7,7 @@
 #include "target/scsi/access.hpp"
 #include "target/scsi/logical_unit_impl.hpp"
 #include "target/scsi/medium_state.hpp"
+#include "target/scsi/unit_error.hpp"
 
 namespace mpath::target {
 namespace sense = scsi::sense;
@@ -23,8 +24,9 @@ LogicalUnit::Impl::Impl(LogicalUnit& outer, Shard& home, LuOptions lu_options, B
       block_bytes_(device.limits().block_size),
       log_(parent.about("lu " + options_.name)),
       inbox_(home.context(), this, [](void* owner, Task& task) noexcept { static_cast<Impl*>(owner)->take(task); }),
-      changes_(state_log, std::move(state)),
+      changes_(state_log, std::move(state), [this] { return leads(); }),
       size_bytes_(device.limits().size_bytes) {
+  if (options_.serving != nullptr) changes_.follow();
   store_.add_observer(*this);
 }
 
@@ -60,7 +62,9 @@ UnitFacts LogicalUnit::Impl::facts() {
   return {.read_only = options_.read_only || store_.limits().read_only,
           .medium_present = medium().present(),
           .gone = gone_,
-          .sanitize_bytes = store_.limits().size_bytes * state().sanitize.passes};
+          .sanitize_bytes = store_.limits().size_bytes * state().sanitize.passes,
+          .may_answer = leads(),
+          .pair_access = pair_access_.empty() ? nullptr : &pair_access_};
 }
 
 void LogicalUnit::Impl::on_limits_changed(const BlockLimits& limits) {
@@ -80,6 +84,7 @@ void LogicalUnit::Impl::on_gone() {
 LogicalUnit::LogicalUnit(Shard& shard, LuOptions options, BlockDevice& store, StateLog& state_log, LuState state,
                          const Log& log)
     : impl_(std::make_unique<Impl>(*this, shard, std::move(options), store, state_log, std::move(state), log)) {
+  if (impl_->changes_.follows()) return;
   // What an earlier life left undone goes on (sanitize), once the unit stands and is on its own shard.
   const std::weak_ptr<bool> alive = impl_->alive_;
   shard.post([impl = impl_.get(), alive] {
@@ -111,6 +116,7 @@ LuStatus LogicalUnit::status() const {
                   .read_bytes = impl_->read_bytes_,
                   .write_bytes = impl_->write_bytes_,
                   .errors = impl_->errors_};
+  for (const auto& [group, access] : impl_->pair_access_) status.state.access[group] = access;
   if (impl_->gone_) status.trouble = "the store is gone";
   for (const Nexus& nexus : impl_->nexuses_) status.nexuses.push_back({.name = nexus.name, .tasks = nexus.tasks});
   return status;
@@ -118,6 +124,7 @@ LuStatus LogicalUnit::status() const {
 
 void LogicalUnit::set_access_state(std::uint16_t alua_group, scsi::AccessState state,
                                    std::function<void(error_code)> done) {
+  if (impl_->pair_decides_access()) return done(UnitErrc::pair_decides);
   impl_->change([alua_group, state](LuState& next) { next.access[alua_group] = state; },
                 [this, alua_group, state, done = std::move(done)](error_code error) {
                   if (!error) {

@@ -6,8 +6,11 @@
 //             QUEUE as SAM-5 8.2 says. Commands that read and then write (COMPARE AND WRITE, ORWRITE ...) exclude every
 //             overlapping command while they run.
 // State:      reservations, ALUA, mode pages, sanitize: `LuState`, changed only through the StateLog: first durable
-//             (and one day replicated), then in force, then answered. What a nexus was not told yet is with the nexus.
-// Ownership:  store, clock and log are borrowed and outlive the unit. Destroy after close().
+//             (on both nodes of a pair), then in force, then answered. What a nexus was not told yet is with the nexus.
+// Pair:       a unit with LuOptions::serving is on two nodes. It begins as the one that stands by: it takes the state
+//             that the other sends and changes none itself. What only the node that serves may say is said while it
+//             leads and `serving` lets it; else the command is sent to the other node (02/04/0A or 0B).
+// Ownership:  store, clock, log and `serving` are borrowed and outlive the unit. Destroy after close().
 #pragma once
 
 #include <cstdint>
@@ -33,6 +36,7 @@ class Shard;
 namespace mpath::target {
 
 class CopyPeers;  // target/scsi/copy_peers.hpp
+class Serving;    // target/scsi/serving.hpp
 
 struct LuOptions {
   std::string name;  // what administrators call it
@@ -50,6 +54,7 @@ struct LuOptions {
   std::uint32_t transfer_bytes_max = 8 << 20;   // MAXIMUM TRANSFER LENGTH
   std::uint32_t copy_bytes_max = 16 << 20;      // EXTENDED COPY, one segment
   CopyPeers* copy_peers = nullptr;              // the units that it can reach beside this one; null: none
+  const Serving* serving = nullptr;             // until when this node of a pair may answer; null: there is no pair
   // The target port groups through which the unit is reached, with their ports: for REPORT TARGET PORT GROUPS.
   std::vector<scsi::PortGroup> port_groups;
   std::vector<TargetPort> ports;
@@ -63,7 +68,9 @@ struct LuOptions {
   return state;
 }
 
-// Where changes of the state go before they take effect. One node: a file. A pair: the replicated log.
+// Where changes of the state go before they take effect. One node: a file. A pair: the replicated log, which fails
+// with UnitErrc::elsewhere (target/scsi/unit_error.hpp) when this node does not lead any more: the command is then sent
+// to the other node.
 class StateLog {
  public:
   using Done = std::function<void(error_code)>;
@@ -83,7 +90,7 @@ struct LuStatus {
   std::uint32_t block_bytes = 0;
   bool online = true;
   std::string trouble;  // why it is not online, or what is degraded
-  LuState state;
+  LuState state;        // its access states are those that initiators see
   std::vector<NexusStatus> nexuses;
   std::uint64_t reads = 0, writes = 0, read_bytes = 0, write_bytes = 0, errors = 0;
 };
@@ -109,7 +116,8 @@ class LogicalUnit {
   // `ended` is called when none of its tasks can touch the medium any more; the nexus is no more by then.
   void detach(Nexus& nexus, std::function<void()> ended);
   // ABORT TASK (by `tag`), ABORT TASK SET, CLEAR TASK SET, CLEAR ACA, LOGICAL UNIT RESET. `done` is called when the
-  // aborted tasks have ended: nothing they wrote comes after it.
+  // aborted tasks have ended: nothing they wrote comes after it. A reset on a node that does not serve the unit ends
+  // this node's tasks and says `rejected`: those of the other node may still write.
   void manage(iscsi::TaskFunction function, Nexus& nexus, std::uint32_t tag,
               std::function<void(iscsi::TaskResult)> done);
   // A target reset that came in on another unit or session, power being cycled (`cold`).
@@ -128,6 +136,27 @@ class LogicalUnit {
   void clear_reservations(std::function<void(error_code)> done);  // by the administrator
   // Called for a unit attention that a nexus should hear of at once: the session sends an asynchronous message.
   std::function<void(Nexus&)> on_attention;
+
+  // --- on the unit's shard: the two nodes of a pair -----------------------------------------------------------------
+  // States of the target port groups by who serves; empty: the pair has no say any more. They lie over LuState::access
+  // and are neither durable nor replicated. When they change, every nexus hears of it. As long as there are any,
+  // initiators and administrators cannot set states. A standby whose copy is not kept up to date is to be
+  // `unavailable`: what it knows of reservations is old.
+  void set_cluster_access(ClusterAccess states);
+  // Another node leads from here on: until take_over() nothing of the state is changed here. Implied by adopt_state().
+  void stand_by();
+  // The state that the leading node sent: in force at once, not written down here. Nexuses hear of what concerns them.
+  void adopt_state(LuState state);
+  // This node leads; before its groups are said to be optimized. Ends what went with the other node, by the state log:
+  // a RESERVE(6) whose nexus is not here. `done` when that is durable; with an error everything is as before, and the
+  // unit still stands by.
+  void take_over(std::function<void(error_code)> done);
+  // For a planned hand-over: commands that only the leading node can carry out are kept in the task set instead of
+  // started. `held` is called, perhaps before this returns, when none of them runs any more, a sanitize operation
+  // rests, and the log is idle. Keep it short: initiators wait. Everything else goes on, task management too.
+  void hold(std::function<void()> held);
+  // What was kept is judged anew and goes on or is refused. When `held` was not called yet, it never is.
+  void release();
 
   // No task is taken any more; `closed` when those under way have ended and the store was flushed.
   void close(std::function<void()> closed);

@@ -7,6 +7,7 @@
 #include "target/scsi/access.hpp"
 #include "target/scsi/logical_unit_impl.hpp"
 #include "target/scsi/medium_state.hpp"
+#include "target/scsi/unit_error.hpp"
 
 namespace mpath::target {
 namespace sense = scsi::sense;
@@ -35,8 +36,11 @@ void LogicalUnit::Impl::leave(Nexus& nexus) {
 }
 
 // RESERVE(6) ends with its nexus. It is in force only in memory after a failed write, which is what it means anyway.
+// The node that stands by ends it when it takes over.
 void LogicalUnit::Impl::lose_reservation(const Nexus& nexus, std::function<void()> done) {
   const NexusName name = nexus.name;
+  const auto& holder = state().reservations.reserved;
+  if (changes_.follows() && holder && is_nexus(*holder, name)) reserver_left_ = true;
   changes_.force(
       [name](LuState& state) {
         auto& reserved = state.reservations.reserved;
@@ -65,6 +69,7 @@ void LogicalUnit::manage(iscsi::TaskFunction function, Nexus& nexus, std::uint32
   using iscsi::TaskFunction;
   using iscsi::TaskResult;
   const auto complete = [done] { done(TaskResult::complete); };
+  const auto reset_done = [this, done] { done(impl_->leads() ? TaskResult::complete : TaskResult::rejected); };
   switch (function) {
     case TaskFunction::abort_task: {
       const auto found = std::make_shared<bool>(false);  // asked when the task has ended, which may be later
@@ -100,10 +105,10 @@ void LogicalUnit::manage(iscsi::TaskFunction function, Nexus& nexus, std::uint32
       return;
     }
     case TaskFunction::logical_unit_reset:
-      return impl_->reset_state(sense::unit_reset, &nexus, complete);
+      return impl_->reset_state(sense::unit_reset, &nexus, reset_done);
     case TaskFunction::target_warm_reset:
     case TaskFunction::target_cold_reset:
-      return impl_->reset_state(sense::bus_reset, &nexus, complete);
+      return impl_->reset_state(sense::bus_reset, &nexus, reset_done);
     case TaskFunction::clear_aca:
       return done(TaskResult::not_supported);
     case TaskFunction::task_reassign:
@@ -125,7 +130,8 @@ void LogicalUnit::Impl::reset_state(const scsi::Sense& condition, const Nexus* r
           state.modes = state.saved_modes;
         },
         [this, condition, done](error_code error) {
-          if (error) log_.error("state was not written down error={}", quoted(error.message()));
+          if (error && error != UnitErrc::elsewhere)
+            log_.error("state was not written down error={}", quoted(error.message()));
           attention(condition, nullptr);
           done();
         });

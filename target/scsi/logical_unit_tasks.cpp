@@ -9,6 +9,7 @@
 #include "target/scsi/command_table.hpp"
 #include "target/scsi/dispatch.hpp"
 #include "target/scsi/logical_unit_impl.hpp"
+#include "target/scsi/unit_error.hpp"
 
 namespace mpath::target {
 namespace sense = scsi::sense;
@@ -68,6 +69,7 @@ void LogicalUnit::Impl::take(Task& task) {
     task.abort = Task::Abort::silent;
     return finish(task);
   }
+  if (held_ && keep_back(task)) return;
   if (set_.may_run(task, per_nexus())) return start(task);
   ++waiting_;
 }
@@ -86,6 +88,7 @@ void LogicalUnit::Impl::start_waiting() {
     again = false;
     for (Task* task = set_.oldest(); task != nullptr; task = task->newer) {
       if (task->running || !set_.may_run(*task, per_nexus())) continue;
+      if (held_ && only_for_leader(*task)) continue;
       --waiting_;
       start(*task);
       again = true;
@@ -150,11 +153,17 @@ void LogicalUnit::Impl::fail(Task& task, BlockStatus status, std::optional<std::
     case BlockStatus::conflict:
       return end(task, scsi::Status::reservation_conflict);
     case BlockStatus::shutdown:
-      return fail(task, sense::manual_intervention, {});
+      if (options_.serving == nullptr) return fail(task, sense::manual_intervention, {});
+      return fail(task, away(task).value_or(gone_ ? sense::manual_intervention : sense::alua_transition), {});
     case BlockStatus::invalid:
     case BlockStatus::not_supported:
       return fail(task, sense::internal_failure, {});
   }
+}
+
+void LogicalUnit::Impl::fail(Task& task, error_code not_changed) {
+  const bool elsewhere = not_changed == UnitErrc::elsewhere || not_changed == std::errc::operation_canceled;
+  fail(task, away(task).value_or(elsewhere ? sense::alua_transition : sense::internal_failure), {});
 }
 
 void LogicalUnit::Impl::answer(Task& task, std::span<const std::byte> answer, std::uint64_t allocation_length) {
@@ -188,11 +197,10 @@ void LogicalUnit::Impl::finish(Task& task) {
   Nexus& nexus = *task.nexus;
   set_.remove(task);
   --nexus.tasks;
-  const bool was_aborted = aborted(task);
   // From here on the task is the session's: only its address is still used.
   const Task* const address = &task;
   hand_back(task);
-  if (was_aborted) settle_waits(*address);
+  if (!waits_.empty()) settle_waits(*address);
   if (waiting_ > 0) start_waiting();
 }
 

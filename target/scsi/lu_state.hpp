@@ -73,6 +73,9 @@ struct SanitizeState {
   friend bool operator==(const SanitizeState&, const SanitizeState&) = default;
 };
 
+// States of target port groups as a pair has them: which node serves decides. They lie over those of LuState.
+using ClusterAccess = std::map<std::uint16_t, scsi::AccessState>;
+
 struct LuState {
   Reservations reservations;
   ModeValues modes;

@@ -29,7 +29,7 @@ void MediumState::start() {
 }
 
 void MediumState::stop(std::function<void()> stopped) {
-  stopped_ = std::move(stopped);
+  stopped_.push_back(std::move(stopped));
   work_began();
   sanitizer_->interrupt();
   work_ended();
@@ -91,9 +91,8 @@ void MediumState::note_written(std::uint64_t bytes) {
 void MediumState::work_ended() {
   CHECK(background_ > 0);
   --background_;
-  if (background_ > 0 || stopped_ == nullptr) return;
-  const auto stopped = std::exchange(stopped_, nullptr);
-  stopped();
+  if (background_ > 0) return;
+  for (const auto& stopped : std::exchange(stopped_, {})) stopped();
 }
 
 }  // namespace mpath::target

@@ -25,9 +25,10 @@ class MediumState {
   ~MediumState();
 
   // --- called by the unit -------------------------------------------------------------------------------------------
-  // Work that an earlier life left undone goes on: a sanitize operation.
+  // Work that an earlier life, the other node of a pair, or stop() left undone goes on: a sanitize operation.
   void start();
-  // Work in the background ends at its next step (the next life continues it); then `stopped` is called.
+  // Work in the background ends at its next step (the next start() continues it); then `stopped` is called. Every
+  // caller is called.
   void stop(std::function<void()> stopped);
   // The nexus is no more: its PREVENT and the results of its copies are forgotten.
   void nexus_ended(Nexus& nexus);
@@ -52,7 +53,6 @@ class MediumState {
   // Work in the background that stop() waits for.
   void work_began() { ++background_; }
   void work_ended();
-  [[nodiscard]] bool stopping() const { return stopped_ != nullptr; }
   [[nodiscard]] Sanitizer& sanitizer() { return *sanitizer_; }
   [[nodiscard]] CopyManager& copies() { return *copies_; }
 
@@ -63,7 +63,7 @@ class MediumState {
   std::uint64_t written_since_look_ = 0;
   bool threshold_reported_ = false;
   unsigned background_ = 0;
-  std::function<void()> stopped_;
+  std::vector<std::function<void()>> stopped_;
   std::unique_ptr<Sanitizer> sanitizer_;
   std::unique_ptr<CopyManager> copies_;
 };

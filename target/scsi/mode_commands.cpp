@@ -53,7 +53,7 @@ void put_in_force(UnitSeat& unit, Task& task, const ModeValues& wanted, bool sav
   };
   const ModeValues before = unit.state().modes;
   unit.change(modify, [&unit, &task, before, wanted](error_code error) {
-    if (error) return unit.fail(task, sense::internal_failure);
+    if (error) return unit.fail(task, error);
     if (wanted != before) unit.attention(sense::mode_parameters_changed, task.nexus);
     unit.good(task);
   });
@@ -102,7 +102,7 @@ void run(UnitSeat& unit, Task& task, const scsi::ModeSelect& command) {
   flush->save = command.save;
   flush->done = [](BlockRequest& request) noexcept {
     const std::unique_ptr<Flush> own(static_cast<Flush*>(&request));
-    if (request.status != BlockStatus::ok) return own->unit->fail(*own->task, sense::write_error);
+    if (request.status != BlockStatus::ok) return own->unit->fail(*own->task, request.status, std::nullopt);
     put_in_force(*own->unit, *own->task, own->wanted, own->save);
   };
   unit.store().submit(*flush.release());

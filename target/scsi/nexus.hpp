@@ -41,6 +41,9 @@ struct Nexus {
   bool prevents_removal = false;  // PREVENT ALLOW MEDIUM REMOVAL
   std::uint32_t tasks = 0;        // submitted and not done
   bool leaving = false;           // detach() was called
+  // A copy of another unit speaks. What it asks is refused rather than kept while the unit is held: the other unit may
+  // be held too, and would wait for it.
+  bool of_copy = false;
 };
 
 }  // namespace mpath::target

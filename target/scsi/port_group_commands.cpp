@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "target/scsi/commands.hpp"
-#include "target/scsi/gate.hpp"
 
 namespace mpath::target {
 namespace {
@@ -20,9 +19,9 @@ std::vector<scsi::PortGroup> groups_of(UnitSeat& unit, const TargetPort& asked) 
   std::vector<scsi::PortGroup> groups = unit.options().port_groups;
   if (groups.empty()) groups.push_back({.id = asked.alua_group, .ports = {asked.relative_id}});
   for (scsi::PortGroup& group : groups) {
-    group.state = access_state(unit.state(), group.id);
+    group.state = unit.access(group.id);
     group.supported = supported_states;
-    if (unit.state().access.contains(group.id)) group.status = changed_implicitly;
+    if (unit.pair_decides_access() || unit.state().access.contains(group.id)) group.status = changed_implicitly;
   }
   return groups;
 }
@@ -61,8 +60,8 @@ void run(UnitSeat& unit, Task& task, const scsi::SetTargetPortGroups& command) {
     if (std::ranges::find(groups, change.id, &scsi::PortGroup::id) == groups.end()) return refuse(unit, task, at + 2);
     wanted.emplace_back(change.id, *state);
   }
-  const bool changes_any = std::ranges::any_of(
-      wanted, [&](const auto& pair) { return access_state(unit.state(), pair.first) != pair.second; });
+  const bool changes_any =
+      std::ranges::any_of(wanted, [&](const auto& pair) { return unit.access(pair.first) != pair.second; });
   unit.change(
       [wanted](LuState& state) {
         for (const auto& [group, access] : wanted) state.access[group] = access;

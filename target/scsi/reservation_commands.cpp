@@ -34,7 +34,7 @@ bool reserved_meanwhile(const LuState& state, ReservationStep& step) {
 }
 
 void conclude(UnitSeat& unit, Task& task, const Outcome& outcome, bool abort, error_code error) {
-  if (error) return unit.fail(task, sense::internal_failure);
+  if (error) return unit.fail(task, error);
   const ReservationStep& step = *outcome;
   if (step.status == scsi::Status::check_condition)
     return unit.fail(task, step.sense, {.field = step.field, .field_in_cdb = step.field_in_cdb});
@@ -52,7 +52,7 @@ void run(UnitSeat& unit, Task& task, const scsi::Reserve& command) {
   const auto status = std::make_shared<scsi::Status>(scsi::Status::good);
   unit.change([name = task.nexus->name, status](LuState& state) { *status = reserve(state.reservations, name); },
               [&unit, &task, status](error_code error) {
-                if (error) return unit.fail(task, sense::internal_failure);
+                if (error) return unit.fail(task, error);
                 unit.end(task, *status);
               });
 }
@@ -61,7 +61,7 @@ void run(UnitSeat& unit, Task& task, const scsi::Release& command) {
   if (!plain(command)) return unit.fail(task, sense::invalid_field_in_cdb, {.field = std::uint16_t{1}});
   unit.change([name = task.nexus->name](LuState& state) { release(state.reservations, name); },
               [&unit, &task](error_code error) {
-                if (error) return unit.fail(task, sense::internal_failure);
+                if (error) return unit.fail(task, error);
                 unit.good(task);
               });
 }

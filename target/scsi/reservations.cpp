@@ -27,11 +27,6 @@ std::optional<ReservationType> parse_type(std::uint8_t type) {
   return std::nullopt;
 }
 
-// The types whose end the other registrants hear of.
-bool shared(ReservationType type) {
-  return all_registrants(type) || registrants_only(type);
-}
-
 // One step under way: a working copy, and the ways it ends.
 class Work {
  public:

@@ -68,18 +68,22 @@ void Sanitizer::begin(const SanitizeState& operation, Task& task, bool immediate
   task_ = &task;
   immediate_ = immediate;
   running_ = true;
+  interrupted_ = false;
   work(true);
 }
 
 void Sanitizer::resume() {
-  if (core_.state().sanitize.phase != SanitizeState::Phase::running || running_) return;
+  again_ = running_;
+  if (running_ || core_.state().sanitize.phase != SanitizeState::Phase::running) return;
   now_ = core_.state().sanitize;
+  interrupted_ = false;
   running_ = true;
   work(false);
 }
 
 void Sanitizer::interrupt() {
   interrupted_ = true;
+  again_ = false;
   if (pause_) pause_->wake();
 }
 
@@ -92,15 +96,14 @@ Job Sanitizer::work(bool announce) {
   core_.medium().work_began();
   pause_ = std::make_unique<Pause>(core_.clock());
   saved_bytes_ = now_.done_bytes;
-  bool begun = true;
+  error_code not_begun;
   if (announce) {
     StateChange change(core_, now_);
-    const error_code error = co_await change;
-    begun = !error;
-    if (begun && immediate_) answer(Outcome());
+    not_begun = co_await change;
+    if (!not_begun && immediate_) answer(Outcome());
   }
   BlockStatus status = BlockStatus::io_error;
-  if (begun) {
+  if (!not_begun) {
     {
       // Behind it wait only commands that came before the operation was announced; they are refused when it is given
       // back. It is not held any longer, for nobody else comes to the medium now.
@@ -110,7 +113,8 @@ Job Sanitizer::work(bool announce) {
     Part<BlockStatus> passes = pass_over();
     status = co_await passes;
   }
-  if (begun && !interrupted_) {
+  bool stopped = interrupted_ || status == BlockStatus::shutdown;
+  if (!not_begun && !stopped) {
     SanitizeState ended;
     if (status != BlockStatus::ok) {
       ended = now_;
@@ -119,19 +123,23 @@ Job Sanitizer::work(bool announce) {
     StateChange change(core_, ended);
     const error_code error = co_await change;
     if (error) status = BlockStatus::io_error;
+    stopped = error && !core_.leads();
   }
   running_ = false;
   pause_.reset();
-  if (!begun) {
-    answer(Outcome::fail(scsi::sense::internal_failure));
-  } else if (interrupted_) {
-    answer(Outcome::fail(sanitize_running));  // it is not over, only this life of the unit is
-  } else if (status == BlockStatus::ok) {
+  if (not_begun) {
+    answer(Outcome::not_changed(not_begun));
+  } else if (status == BlockStatus::ok && !stopped) {
     answer(Outcome());
+  } else if (!core_.leads()) {
+    answer(Outcome::write_error(BlockStatus::shutdown, 0));
+  } else if (stopped) {
+    answer(Outcome::fail(sanitize_running));  // it is not over, only this life of the unit is
   } else {
     answer(Outcome::fail(sanitize_failed));
   }
   core_.medium().work_ended();
+  if (std::exchange(again_, false)) resume();
 }
 
 // From done_bytes to the end of the last pass, at the configured speed, and flushed.
@@ -193,7 +201,8 @@ Part<BlockStatus> Sanitizer::save() {
   saved_bytes_ = now_.done_bytes;
   StateChange change(core_, now_);
   const error_code error = co_await change;
-  co_return error ? BlockStatus::io_error : BlockStatus::ok;
+  if (!error) co_return BlockStatus::ok;
+  co_return core_.leads() ? BlockStatus::io_error : BlockStatus::shutdown;
 }
 
 namespace {
@@ -242,10 +251,9 @@ void exit_failure_mode(UnitCore& core, Task& task) {
     refuse_field(core, task, 1);
     return;
   }
-  core.change([](LuState& after) { after.sanitize = {}; },
-              [&core, &task](error_code error) {
-                finish(core, task, error ? Outcome::fail(scsi::sense::internal_failure) : Outcome());
-              });
+  core.change(
+      [](LuState& after) { after.sanitize = {}; },
+      [&core, &task](error_code error) { finish(core, task, error ? Outcome::not_changed(error) : Outcome()); });
 }
 
 }  // namespace

@@ -23,12 +23,13 @@ class Sanitizer {
 
   // Begins anew. `task` is answered at the end, or with `immediate` once the state says that it runs.
   void begin(const SanitizeState& operation, Task& task, bool immediate);
-  // Goes on with what the state says.
+  // Goes on with what the state says; when it is just ending, as soon as it has ended.
   void resume();
   // Runs or is about to; commands of the medium are refused.
   [[nodiscard]] bool running() const { return running_; }
   [[nodiscard]] std::uint16_t progress() const;  // of 65536
-  // Ends the work at its next step; the state keeps it for the next life.
+  // Ends the work at its next step; the state keeps it for the next life. It ends like that by itself when the unit is
+  // not this node's any more: the other one continues it.
   void interrupt();
 
  private:
@@ -42,6 +43,7 @@ class Sanitizer {
   SanitizeState now_;
   bool running_ = false;
   bool interrupted_ = false;
+  bool again_ = false;  // resume() came before the end of what was interrupted
   bool immediate_ = false;
   Task* task_ = nullptr;  // waits for the end; not when it was aborted
   std::unique_ptr<Pause> pause_;

@@ -1,6 +1,8 @@
 // REPORT SUPPORTED OPERATION CODES and TASK MANAGEMENT FUNCTIONS: the command table, as initiators read it (SPC-4 6.35,
 // 6.36).
+#include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "base/bytes.hpp"
 #include "target/scsi/command_table.hpp"
@@ -35,8 +37,16 @@ void write_timeouts(Writer& w) {
   w.u32(recommended_seconds);
 }
 
-scsi::Bytes all_commands(bool timeouts) {
-  const auto rows = command_table();
+// Those that the unit takes.
+std::vector<CommandRow> rows_of(UnitSeat& unit) {
+  std::vector<CommandRow> rows;
+  for (const CommandRow& row : command_table()) {
+    if (!unit.pair_decides_access() || !sets_port_groups(row.opcode)) rows.push_back(row);
+  }
+  return rows;
+}
+
+scsi::Bytes all_commands(std::span<const CommandRow> rows, bool timeouts) {
   const std::size_t length = rows.size() * (descriptor_bytes + (timeouts ? timeouts_bytes : 0));
   scsi::Bytes bytes(4 + length);
   Writer w(bytes);
@@ -72,8 +82,8 @@ scsi::Bytes one_command(const CommandRow* row, bool timeouts) {
   return bytes;
 }
 
-const CommandRow* find_row(std::uint8_t opcode, std::uint16_t service) {
-  for (const CommandRow& row : command_table()) {
+const CommandRow* find_row(std::span<const CommandRow> rows, std::uint8_t opcode, std::uint16_t service) {
+  for (const CommandRow& row : rows) {
     if (row.opcode == opcode && (!by_service(row) || row.service == service)) return &row;
   }
   return nullptr;
@@ -82,12 +92,14 @@ const CommandRow* find_row(std::uint8_t opcode, std::uint16_t service) {
 }  // namespace
 
 void run(UnitSeat& unit, Task& task, const scsi::ReportSupportedOpcodes& command) {
-  const bool services = has_services(command.opcode);
-  const CommandRow* row = find_row(command.opcode, command.service);
+  const std::vector<CommandRow> rows = rows_of(unit);
+  const bool known = std::ranges::find(rows, command.opcode, &CommandRow::opcode) != rows.end();
+  const bool services = known && has_services(command.opcode);
+  const CommandRow* row = find_row(rows, command.opcode, command.service);
   const auto refuse = [&](std::uint16_t at) { unit.fail(task, sense::invalid_field_in_cdb, {.field = at}); };
   switch (command.options) {
     case 0:
-      return unit.answer(task, all_commands(command.timeouts), command.length);
+      return unit.answer(task, all_commands(rows, command.timeouts), command.length);
     case 1:
       if (services) return refuse(3);
       break;

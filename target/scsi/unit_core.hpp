@@ -57,12 +57,17 @@ class UnitCore {
   // A unit attention for every nexus but `except` (may be null).
   virtual void attention(const scsi::Sense& condition, const Nexus* except) = 0;
 
+  // Whether the unit is this node's to change: always, unless it is one of a pair.
+  [[nodiscard]] virtual bool leads() const { return true; }
+
   // Ends: good; with a status; with CHECK CONDITION (fixed or descriptor format by D_SENSE).
   virtual void good(Task& task) = 0;
   virtual void end(Task& task, scsi::Status status) = 0;
   virtual void fail(Task& task, const scsi::Sense& sense, const SenseDetail& detail = {}) = 0;
   // By what the store said.
   virtual void fail(Task& task, BlockStatus status, std::optional<std::uint64_t> lba) = 0;
+  // By why a change of the state was not made.
+  virtual void fail(Task& task, error_code not_changed) = 0;
   // GOOD with `answer` cut to the allocation length and to the room there is.
   virtual void answer(Task& task, std::span<const std::byte> answer, std::uint64_t allocation_length) = 0;
 

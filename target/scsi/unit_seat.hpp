@@ -16,8 +16,10 @@ namespace mpath::target {
 struct UnitFacts {
   bool read_only = false;  // by configuration or by the medium
   bool medium_present = true;
-  bool gone = false;                 // the store takes no request any more
-  std::uint64_t sanitize_bytes = 0;  // that a sanitize under way has to write altogether
+  bool gone = false;                           // the store takes no request any more
+  std::uint64_t sanitize_bytes = 0;            // that a sanitize under way has to write altogether
+  bool may_answer = true;                      // false: another node of the pair may be answering by now
+  const ClusterAccess* pair_access = nullptr;  // states of port groups as the pair has them; null: it has no say
 };
 
 class UnitSeat : public UnitCore {
@@ -28,6 +30,9 @@ class UnitSeat : public UnitCore {
   virtual void abort_tasks(std::span<const NexusName> of, const Task& but, std::function<void()> ended) = 0;
   // The initiator ports that are logged in.
   [[nodiscard]] virtual std::vector<InitiatorPort> initiators() const = 0;
+  // The state of a target port group, as the pair has it or as it was set.
+  [[nodiscard]] virtual scsi::AccessState access(std::uint16_t alua_group) const = 0;
+  [[nodiscard]] virtual bool pair_decides_access() const = 0;
   // A unit attention for the nexuses of that name.
   virtual void attention_for(const NexusName& name, const scsi::Sense& condition) = 0;
 };

@@ -308,6 +308,23 @@ TEST_F(TwoUnits, KeepTheirReservations) {
   EXPECT_EQ(peers.held, 0);
 }
 
+// Both may be held for the same hand-over: the one that copies would never come to rest if the other made it wait.
+TEST_F(TwoUnits, AHeldOneRefusesTheOtherAtOnce) {
+  make_other({});
+  medium.poke(4 * block, numbered(8));
+  bool held = false;
+  other->hold([&held] { held = true; });
+  const auto refused = start_copy(unit, from_other_to_own(8));
+  poll();
+  EXPECT_TRUE(held);
+  EXPECT_TRUE(refused->failed({scsi::SenseKey::copy_aborted, 0x0d, 0x01}));
+  EXPECT_EQ(peers.held, 0);
+  other->release();
+  const auto allowed = start_copy(unit, from_other_to_own(8));
+  poll();
+  EXPECT_TRUE(allowed->good());
+}
+
 // The other unit lives on a thread of its own: whatever is done to it is done there.
 TEST(TwoShards, CopyAcrossThem) {
   TestUnit unit;

@@ -132,6 +132,7 @@ class TestUnit final : public UnitCore {
                                                                  : scsi::sense::internal_failure;
     fail(task, sense, {.information = lba});
   }
+  void fail(Task& task, error_code) override { fail(task, scsi::sense::internal_failure); }
   void answer(Task& task, std::span<const std::byte> answer, std::uint64_t allocation_length) override {
     const auto told = answer.first(std::min<std::uint64_t>(answer.size(), allocation_length));
     run_of(task).answer.assign(told.begin(), told.end());

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -71,7 +72,10 @@ struct UnitWorld {
   static constexpr std::uint32_t block = 512;
   static constexpr std::uint64_t size_bytes = 4 << 20;
 
-  explicit UnitWorld(Duration latency = Duration(0), LuState state = {}, void (*change)(LuOptions&) = nullptr)
+  // `change` may make the options others; `front` puts a device before the disk.
+  explicit UnitWorld(Duration latency = Duration(0), LuState state = {},
+                     const std::function<void(LuOptions&)>& change = nullptr,
+                     const std::function<BlockDevice&(BlockDevice&)>& front = nullptr)
       : memory({.limits = {.size_bytes = size_bytes, .can_trim = true, .can_zero = true, .can_report_extents = true},
                 .clock = &sim,
                 .latency = latency}) {
@@ -79,8 +83,9 @@ struct UnitWorld {
     options.revision = "1.0";
     options.ports = {port(1), port(2)};
     options.port_groups = {{.id = 1, .ports = {1}}, {.id = 2, .ports = {2}}};
-    if (change != nullptr) change(options);
-    unit = std::make_unique<LogicalUnit>(shard, options, memory, state_log, std::move(state), log);
+    if (change) change(options);
+    BlockDevice& device = front ? front(memory) : memory;
+    unit = std::make_unique<LogicalUnit>(shard, options, device, state_log, std::move(state), log);
     poll();
     for (unsigned i = 0; i < 3; ++i) nexuses.push_back(&unit->attach(name(i)));
   }
