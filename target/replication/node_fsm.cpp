@@ -33,7 +33,9 @@ NodeFsm::NodeFsm(const NodeOptions& options, const VoteRecord& record, bool susp
     keep();
   }
   if (alone()) suspect_ = false;  // there is no better copy
-  resumed_ = primary();
+  // What was under way when an earlier life ended is on the only copy that counts, if it is alone; filling tells the
+  // peer.
+  resumed_ = primary() && !alone();
   kept_number_ = view().number;
 }
 
