@@ -2,12 +2,13 @@
 
 #include <fmt/format.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 
 #include <algorithm>
+#include <span>
 
 #include "base/check.hpp"
 #include "target/config/secrets.hpp"
+#include "wire/hmac.hpp"
 
 namespace mpath::target::cluster {
 
@@ -53,15 +54,8 @@ ClusterId cluster_id(std::string_view name) {
 }
 
 Key frame_key(const Key& key, const ClusterId& cluster) {
-  std::string text = "mptarget agreement ";
-  text.append(reinterpret_cast<const char*>(cluster.data()), cluster.size());
-  Key derived{};
-  unsigned size = 0;
-  const auto* const made =
-      HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), reinterpret_cast<const unsigned char*>(text.data()),
-           text.size(), reinterpret_cast<unsigned char*>(derived.data()), &size);
-  CHECK(made != nullptr && size == derived.size());
-  return derived;
+  constexpr std::string_view label = "mptarget agreement ";
+  return hmac_sha256(key, {std::as_bytes(std::span(label)), cluster});
 }
 
 }  // namespace mpath::target::cluster

@@ -31,7 +31,11 @@ inline Portal loopback(unsigned member, unsigned link = 0) {
 
 class World : public testing::Test {
  protected:
-  ~World() override { pool_.join(); }
+  ~World() override {
+    pool_.join();
+    if (!HasFailure()) return;
+    for (const std::string& line : sink_.lines()) fmt::print("  {}\n", line);
+  }
 
   // Runs the loop until `condition` holds. False after a time that only a failure takes.
   bool until(const std::function<bool()>& condition, Duration limit = std::chrono::seconds(30)) {

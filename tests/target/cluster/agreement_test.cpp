@@ -1,0 +1,466 @@
+#include "target/cluster/agreement.hpp"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <fstream>
+#include <memory>
+
+#include "base/unique_fd.hpp"
+#include "target/cluster/witness.hpp"
+#include "tests/target/cluster/world.hpp"
+
+namespace mpath::target::cluster {
+namespace {
+
+namespace fs = std::filesystem;
+using replication::PeerLoss;
+using replication::VoteRecord;
+using std::chrono::milliseconds;
+using test::loopback;
+using testing::Contains;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+const MemberSet both{Member::a, Member::b};
+
+View view(std::uint64_t number, Member primary, MemberSet in_sync) {
+  return {.number = number, .primary = primary, .in_sync = in_sync};
+}
+VoteRecord knows(const View& decided) {
+  return {.decided = decided, .promised = {}, .accepted = std::nullopt};
+}
+
+class Pair : public test::World {
+ protected:
+  ~Pair() override {
+    for (const Member member : {Member::a, Member::b}) kill(member);
+  }
+
+  AgreementOptions options(Member self) {
+    AgreementOptions made{.node = {.self = self, .witness = with_witness_, .on_peer_loss = on_peer_loss_},
+                          .cluster = "lab",
+                          .directory = folder(self),
+                          .links = make_links(self, addresses(0), addresses(1), with_witness_ ? addresses(2) : none_),
+                          .keys = {.current = key_of("the key of the laboratory"), .previous = std::nullopt},
+                          .fence = fence_,
+                          .boot_id = boot_id_};
+    return made;
+  }
+  [[nodiscard]] fs::path folder(Member member) const { return directory_ / name(member); }
+  static std::vector<Portal> addresses(unsigned member) { return {loopback(member, 0), loopback(member, 1)}; }
+  std::unique_ptr<Agreement>& at(Member member) { return nodes_[static_cast<std::size_t>(member)]; }
+  replication::NodeFsm& fsm(Member member) { return at(member)->fsm(); }
+
+  std::expected<void, std::string> start(Member member) {
+    at(member) = std::make_unique<Agreement>(context_, clock_, pool_, options(member), log_);
+    at(member)->on_change = [this] { never_two_serve(); };
+    return get(at(member)->start());
+  }
+  std::expected<void, std::string> init(Member member, const VoteRecord& first, bool anew = false) {
+    return get(at(member)->init(first, anew));
+  }
+  // Its process is gone; its files stay as they are.
+  void kill(Member member) {
+    if (at(member)) run(at(member)->stop(false));
+    at(member).reset();
+  }
+  void start_witness() {
+    WitnessOptions wanted{.cluster = "lab",
+                          .keys = {.current = key_of("the key of the laboratory"), .previous = std::nullopt},
+                          .listen = addresses(2),
+                          .directory = folder(Member::witness),
+                          .lease = witness_lease_};
+    witness_ = std::make_unique<Witness>(context_, clock_, std::move(wanted), log_);
+    const auto started = witness_->start();
+    ASSERT_TRUE(started) << started.error();
+  }
+
+  bool serves(Member member) { return at(member) && at(member)->has_fsm() && fsm(member).may_serve(clock_.now()); }
+  void never_two_serve() { EXPECT_FALSE(serves(Member::a) && serves(Member::b)); }
+  bool is_at(Member member, const View& wanted) { return at(member)->has_fsm() && fsm(member).view() == wanted; }
+  bool until_serves(Member member) {
+    return until([&] { return serves(member); });
+  }
+  bool until_at(Member member, const View& wanted) {
+    return until([&] { return is_at(member, wanted); });
+  }
+  // As the data path would say: nothing differs any more.
+  void fill(Member primary) {
+    const Member peer = peer_of(primary);
+    fsm(peer).filled();
+    at(peer)->settle();
+    fsm(primary).peer_filled(at(peer)->incarnation(), clock_.now());
+    at(primary)->settle();
+  }
+  bool hears(Member member, Member other) {
+    return std::ranges::any_of(at(member)->links(),
+                               [other](const LinkStatus& link) { return link.to == other && link.heard; });
+  }
+
+  // Both in sync, a serves.
+  void make_whole() {
+    if (with_witness_) start_witness();
+    ASSERT_TRUE(start(Member::a));
+    ASSERT_TRUE(start(Member::b));
+    const View first = view(1, Member::a, {Member::a});
+    ASSERT_TRUE(init(Member::a, knows(first)));
+    ASSERT_TRUE(init(Member::b, {}));
+    ASSERT_TRUE(until_at(Member::b, first));
+    ASSERT_TRUE(until([&] { return hears(Member::a, Member::b); }));
+    fill(Member::a);
+    whole_ = view(2, Member::a, both);
+    ASSERT_TRUE(until_at(Member::a, whole_));
+    ASSERT_TRUE(until_at(Member::b, whole_));
+    ASSERT_TRUE(until_serves(Member::a));
+  }
+
+  bool with_witness_ = true;
+  PeerLoss on_peer_loss_ = PeerLoss::freeze;
+  FenceOptions fence_;
+  std::optional<std::string> boot_id_;
+  Duration witness_lease_ = replication::NodeOptions().lease;
+  std::vector<Portal> none_;
+  std::array<std::unique_ptr<Agreement>, 2> nodes_;
+  std::unique_ptr<Witness> witness_;
+  View whole_;
+};
+
+TEST_F(Pair, TakesNoPartBeforeInit) {
+  ASSERT_TRUE(start(Member::a));
+  EXPECT_FALSE(at(Member::a)->found());
+  EXPECT_FALSE(at(Member::a)->takes_part());
+  EXPECT_FALSE(at(Member::a)->has_fsm());
+  EXPECT_THAT(at(Member::a)->links(), IsEmpty());
+  EXPECT_FALSE(fs::exists(folder(Member::a)));
+}
+
+TEST_F(Pair, OneThatWasInitialisedServesAlone) {
+  ASSERT_TRUE(start(Member::a));
+  ASSERT_TRUE(init(Member::a, knows(view(1, Member::a, {Member::a}))));
+  EXPECT_TRUE(at(Member::a)->found());
+  EXPECT_TRUE(until_serves(Member::a));
+  const auto again = init(Member::a, {});
+  ASSERT_FALSE(again);
+  EXPECT_THAT(again.error(), HasSubstr("takes part already"));
+}
+
+TEST_F(Pair, BecomesWholeAndTheOtherTakesOver) {
+  make_whole();
+  ASSERT_FALSE(HasFatalFailure());
+  EXPECT_FALSE(serves(Member::b));
+  EXPECT_TRUE(until([&] { return witness_->record().decided == whole_; }));
+  const TimePoint killed = clock_.now();
+  kill(Member::a);
+  ASSERT_TRUE(until_serves(Member::b));
+  RecordProperty("takeover_ms", static_cast<int>((clock_.now() - killed) / milliseconds(1)));
+  EXPECT_EQ(fsm(Member::b).view(), view(3, Member::b, {Member::b}));
+
+  // The old primary comes back, hears of it, is filled, and is in sync again.
+  ASSERT_TRUE(start(Member::a));
+  EXPECT_TRUE(at(Member::a)->takes_part());
+  ASSERT_TRUE(until_at(Member::a, view(3, Member::b, {Member::b})));
+  ASSERT_TRUE(until([&] { return hears(Member::b, Member::a); }));
+  fill(Member::b);
+  ASSERT_TRUE(until_at(Member::a, view(4, Member::b, both)));
+  EXPECT_TRUE(until_serves(Member::b));
+  // And the planned way back.
+  ASSERT_TRUE(fsm(Member::b).hand_over(clock_.now()));
+  at(Member::b)->settle();
+  EXPECT_FALSE(serves(Member::b));
+  ASSERT_TRUE(until_serves(Member::a));
+  EXPECT_EQ(fsm(Member::a).view(), view(5, Member::a, both));
+}
+
+TEST_F(Pair, GoesOnWithoutItsWitnessAndWithoutOneOfItsLinks) {
+  make_whole();
+  ASSERT_FALSE(HasFatalFailure());
+  witness_.reset();
+  const std::uint64_t before = at(Member::a)->links().front().received;
+  ASSERT_TRUE(until([&] { return at(Member::a)->links().front().received > before + 5; }));
+  EXPECT_TRUE(until_serves(Member::a));
+  EXPECT_EQ(fsm(Member::a).view(), whole_);
+}
+
+TEST_F(Pair, RestartOfBothFindsTheRecord) {
+  make_whole();
+  ASSERT_FALSE(HasFatalFailure());
+  const std::uint64_t life = at(Member::a)->incarnation();
+  for (const Member member : {Member::a, Member::b}) kill(member);
+  for (const Member member : {Member::a, Member::b}) ASSERT_TRUE(start(member));
+  EXPECT_TRUE(at(Member::a)->found() && at(Member::a)->takes_part());
+  EXPECT_GT(at(Member::a)->incarnation(), life);
+  EXPECT_GE(fsm(Member::a).view().number, whole_.number);
+  EXPECT_TRUE(until([&] { return serves(Member::a) || serves(Member::b); }));
+}
+
+// --- the medium
+
+// A record in memory that can be sealed, under the name where the record is looked for.
+class SealedRecord {
+ public:
+  explicit SealedRecord(const fs::path& folder) : fd_(::memfd_create("record", MFD_CLOEXEC | MFD_ALLOW_SEALING)) {
+    fs::create_directories(folder);
+    fs::create_symlink(fmt::format("/proc/self/fd/{}", fd_.get()), folder / "record");
+  }
+  void seal() { ASSERT_EQ(::fcntl(fd_.get(), F_ADD_SEALS, F_SEAL_WRITE), 0); }
+
+ private:
+  UniqueFd fd_;
+};
+
+TEST_F(Pair, NothingLeavesThatRestsOnARecordThatCannotBeWritten) {
+  SealedRecord sealed(folder(Member::b));
+  make_whole();
+  ASSERT_FALSE(HasFatalFailure());
+  sealed.seal();
+  kill(Member::a);
+  ASSERT_TRUE(until([&] { return !at(Member::b)->takes_part(); }));
+  EXPECT_FALSE(serves(Member::b));
+  EXPECT_THAT(at(Member::b)->trouble(), HasSubstr("cannot be written"));
+  EXPECT_THAT(at(Member::b)->alarms(), Contains(HasSubstr("cannot be written")));
+  EXPECT_TRUE(sink_.contains("takes no part any more"));
+  EXPECT_EQ(witness_->record().decided, whole_);
+  // It is as one that is down: the other goes on without it.
+  ASSERT_TRUE(start(Member::a));
+  ASSERT_TRUE(until_serves(Member::a));
+  EXPECT_TRUE(fsm(Member::a).view().in_sync.only(Member::a));
+}
+
+TEST_F(Pair, DamagedRecordIsAFailureUntilItIsForgotten) {
+  fs::create_directories(folder(Member::a));
+  std::ofstream(folder(Member::a) / "record") << "rubbish";
+  const auto started = start(Member::a);
+  ASSERT_FALSE(started);
+  EXPECT_THAT(started.error(), HasSubstr("damaged"));
+  EXPECT_THAT(at(Member::a)->trouble(), HasSubstr("damaged"));
+  EXPECT_TRUE(at(Member::a)->found());
+  EXPECT_FALSE(at(Member::a)->takes_part());
+  const VoteRecord first = knows(view(1, Member::a, {Member::a}));
+  EXPECT_FALSE(init(Member::a, first));
+  ASSERT_TRUE(init(Member::a, first, true));
+  EXPECT_TRUE(until_serves(Member::a));
+  EXPECT_THAT(at(Member::a)->trouble(), IsEmpty());
+}
+
+TEST_F(Pair, SecondProcessDoesNotVote) {
+  ASSERT_TRUE(start(Member::a));
+  ASSERT_TRUE(init(Member::a, knows(view(1, Member::a, {Member::a}))));
+  const std::uint64_t life = at(Member::a)->incarnation();
+  Agreement second(context_, clock_, pool_, options(Member::a), log_);
+  const auto started = get(second.start());
+  ASSERT_FALSE(started);
+  EXPECT_THAT(started.error(), HasSubstr("another process"));
+  run(second.stop(false));
+  // And it has begun no life of its own.
+  kill(Member::a);
+  std::ifstream lives(folder(Member::a) / "life");
+  const std::string text{std::istreambuf_iterator<char>(lives), {}};
+  EXPECT_THAT(text, HasSubstr(fmt::format("incarnation {}\n", life)));
+}
+
+TEST_F(Pair, LostMemoryIsKnownUntilItWasFilled) {
+  boot_id_ = "boot1";
+  make_whole();
+  ASSERT_FALSE(HasFatalFailure());
+  kill(Member::b);
+  boot_id_ = "boot2";
+  ASSERT_TRUE(start(Member::b));
+  EXPECT_TRUE(fsm(Member::b).suspect());
+  EXPECT_THAT(at(Member::b)->alarms(), Contains(HasSubstr("without an orderly end")));
+  // The primary takes it out and fills it: the mark goes, durably.
+  ASSERT_TRUE(until([&] { return is_at(Member::a, view(3, Member::a, {Member::a})); }));
+  ASSERT_TRUE(until_at(Member::b, view(3, Member::a, {Member::a})));
+  EXPECT_TRUE(fsm(Member::b).suspect());
+  ASSERT_TRUE(until([&] { return hears(Member::a, Member::b); }));
+  fill(Member::a);
+  ASSERT_TRUE(until_at(Member::b, view(4, Member::a, both)));
+  ASSERT_TRUE(until([&] { return sink_.contains("memory is sound again"); }));
+  EXPECT_THAT(at(Member::b)->alarms(), IsEmpty());
+  kill(Member::b);
+  ASSERT_TRUE(start(Member::b));
+  EXPECT_FALSE(fsm(Member::b).suspect());
+}
+
+TEST_F(Pair, OrderlyEndLeavesNothingToSuspect) {
+  boot_id_ = "boot1";
+  make_whole();
+  ASSERT_FALSE(HasFatalFailure());
+  run(at(Member::b)->stop(true));
+  at(Member::b).reset();
+  boot_id_ = "boot2";
+  ASSERT_TRUE(start(Member::b));
+  EXPECT_FALSE(fsm(Member::b).suspect());
+}
+
+// --- the fence
+
+class TwoNodes : public Pair {
+ protected:
+  TwoNodes() {
+    with_witness_ = false;
+    on_peer_loss_ = PeerLoss::fence;
+  }
+  // A handler that notes how it was called, and then does `end`.
+  void handler(const std::string& end) {
+    const fs::path script = directory_ / "fence";
+    std::ofstream(script) << "#!/bin/sh\necho \"$1 $MPTARGET_CLUSTER $MPTARGET_SELF $MPTARGET_PEER "
+                          << "$MPTARGET_PEER_ADDRESSES\" >> " << (directory_ / "called").string() << "\n"
+                          << end << "\n";
+    ::chmod(script.c_str(), 0700);
+    fence_.command = {script.string(), "off"};
+  }
+  std::string called() const {
+    std::ifstream in(directory_ / "called");
+    return {std::istreambuf_iterator<char>(in), {}};
+  }
+};
+
+TEST_F(TwoNodes, HandlerThatSaysYesStandsInForThePeer) {
+  handler("exit 0");
+  make_whole();
+  ASSERT_FALSE(HasFatalFailure());
+  kill(Member::a);
+  ASSERT_TRUE(until_serves(Member::b));
+  EXPECT_EQ(fsm(Member::b).view(), view(3, Member::b, {Member::b}));
+  EXPECT_EQ(called(), fmt::format("off lab b a {} {}\n", loopback(0, 0).address, loopback(0, 1).address));
+}
+
+TEST_F(TwoNodes, HandlerThatFailsIsNotBelieved) {
+  handler("exit 1");
+  make_whole();
+  ASSERT_FALSE(HasFatalFailure());
+  kill(Member::a);
+  ASSERT_TRUE(until([&] { return sink_.contains("fence command failed"); }));
+  EXPECT_THAT(at(Member::b)->alarms(), Contains(HasSubstr("exit status 1")));
+  EXPECT_EQ(fsm(Member::b).view(), whole_);
+  EXPECT_FALSE(serves(Member::b));
+}
+
+TEST_F(TwoNodes, HandlerThatHangsIsKilledWithAllThatItStarted) {
+  // The marker ends when the last process of the handler's group has closed the pipe.
+  const fs::path pipe = directory_ / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  const UniqueFd reader(::open(pipe.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  handler(fmt::format("exec 9> {}\nsleep 1000 &\nwait", pipe.string()));
+  fence_.timeout = milliseconds(300);
+  make_whole();
+  ASSERT_FALSE(HasFatalFailure());
+  kill(Member::a);
+  ASSERT_TRUE(until([&] { return sink_.contains("fence command failed"); }));
+  EXPECT_THAT(at(Member::b)->alarms(), Contains(HasSubstr("no answer within 300ms: killed")));
+  EXPECT_EQ(fsm(Member::b).view(), whole_);
+  char byte = 0;
+  EXPECT_TRUE(until([&] { return ::read(reader.get(), &byte, 1) == 0; }));
+}
+
+TEST_F(TwoNodes, HandlerThatDoesNotExistIsNotBelieved) {
+  fence_.command = {"/nowhere/fence"};
+  make_whole();
+  ASSERT_FALSE(HasFatalFailure());
+  kill(Member::a);
+  ASSERT_TRUE(until([&] { return sink_.contains("fence command failed"); }));
+  EXPECT_FALSE(serves(Member::b));
+}
+
+TEST_F(TwoNodes, HandlerEndsWithTheNode) {
+  const fs::path pipe = directory_ / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  const UniqueFd reader(::open(pipe.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  handler(fmt::format("exec 9> {}\necho x >&9\nexec sleep 1000", pipe.string()));
+  fence_.timeout = std::chrono::hours(1);
+  make_whole();
+  ASSERT_FALSE(HasFatalFailure());
+  kill(Member::a);
+  char byte = 0;
+  ASSERT_TRUE(until([&] { return ::read(reader.get(), &byte, 1) == 1; }));
+  kill(Member::b);
+  EXPECT_TRUE(until([&] { return ::read(reader.get(), &byte, 1) == 0; }));
+}
+
+TEST_F(TwoNodes, FrozenOneWaits) {
+  on_peer_loss_ = PeerLoss::freeze;
+  make_whole();
+  ASSERT_FALSE(HasFatalFailure());
+  kill(Member::a);
+  ASSERT_TRUE(until([&] { return !hears(Member::b, Member::a); }));
+  EXPECT_FALSE(serves(Member::b));
+  ASSERT_TRUE(start(Member::a));
+  EXPECT_TRUE(until([&] { return serves(Member::a) || serves(Member::b); }));
+}
+
+// --- the witness
+
+TEST_F(Pair, WitnessThatLostItsVotesWaitsForBoth) {
+  make_whole();
+  ASSERT_FALSE(HasFatalFailure());
+  ASSERT_TRUE(until([&] { return witness_->record().decided == whole_; }));
+  witness_.reset();
+  fs::remove_all(folder(Member::witness));
+  kill(Member::a);
+  start_witness();
+  EXPECT_FALSE(witness_->votes());
+  // It is asked, and says nothing.
+  const auto asked = [this] {
+    const auto links = witness_->links().status();
+    return std::ranges::any_of(links, [](const LinkStatus& link) { return link.received > 10; });
+  };
+  ASSERT_TRUE(until(asked));
+  EXPECT_FALSE(witness_->votes());
+  EXPECT_EQ(fsm(Member::b).view(), whole_);
+  ASSERT_TRUE(start(Member::a));
+  ASSERT_TRUE(until([&] { return witness_->votes(); }));
+  EXPECT_GE(witness_->record().decided.number, whole_.number);
+  EXPECT_TRUE(until([&] { return serves(Member::a) || serves(Member::b); }));
+  // From here on it remembers.
+  witness_.reset();
+  start_witness();
+  EXPECT_TRUE(witness_->votes());
+}
+
+TEST_F(Pair, WitnessWithAShortLeaseIsNoticed) {
+  witness_lease_ = milliseconds(50);
+  make_whole();
+  ASSERT_FALSE(HasFatalFailure());
+  ASSERT_TRUE(until([&] { return !at(Member::a)->alarms().empty(); }));
+  EXPECT_THAT(at(Member::a)->alarms(), Contains(HasSubstr("50ms")));
+}
+
+TEST_F(Pair, WitnessThatCannotWriteSaysSo) {
+  SealedRecord sealed(folder(Member::witness));
+  start_witness();
+  bool failed = false;
+  witness_->on_failure = [&failed] { failed = true; };
+  sealed.seal();
+  ASSERT_TRUE(start(Member::a));
+  ASSERT_TRUE(start(Member::b));
+  const VoteRecord first = knows(view(1, Member::a, {Member::a}));
+  ASSERT_TRUE(init(Member::a, first));
+  ASSERT_TRUE(init(Member::b, {}));
+  EXPECT_TRUE(until([&] { return failed; }));
+  EXPECT_EQ(witness_->links().open_links(), 0U);
+  EXPECT_TRUE(until_serves(Member::a));
+}
+
+TEST_F(Pair, OtherClustersAreNotUnderstood) {
+  start_witness();
+  ASSERT_TRUE(start(Member::a));
+  ASSERT_TRUE(init(Member::a, knows(view(1, Member::a, {Member::a}))));
+  auto strange = options(Member::b);
+  strange.cluster = "another";
+  at(Member::b) = std::make_unique<Agreement>(context_, clock_, pool_, std::move(strange), log_);
+  ASSERT_TRUE(init(Member::b, {}));
+  const auto refused = [this] {
+    const auto links = at(Member::a)->links();
+    return std::ranges::any_of(links, [](const LinkStatus& link) { return link.to == Member::b && link.refused > 5; });
+  };
+  ASSERT_TRUE(until(refused));
+  EXPECT_FALSE(hears(Member::a, Member::b));
+  EXPECT_EQ(fsm(Member::b).view().number, 0U);
+}
+
+}  // namespace
+}  // namespace mpath::target::cluster
