@@ -63,11 +63,12 @@ void ConfigBuilder::build_group(const Item& item) {
   group.relative_id = number("relative_id");
   for (const ConfigEntry& entry : item.section.entries) {
     if (entry.key != "portal") continue;
-    const auto portal = parse_portal(entry.value);
+    auto portal = parse_portal(entry.value);
     if (!portal) {
       complain(entry.origin, portal.error());
       continue;
     }
+    portal->moving = group.is_virtual;
     if (!group.peer) claim(*portal, group.tag, entry.origin);
     group.portals.push_back(*portal);
   }
