@@ -98,6 +98,8 @@ TEST(ClusterConfig, ReadsEverySetting) {
   EXPECT_EQ(cluster.verify_interval, std::chrono::hours(24));
   EXPECT_TRUE(node_options(cluster).witness);
   EXPECT_TRUE(config.portal_groups[2].is_virtual);
+  EXPECT_TRUE(config.portal_groups[2].portals[0].moving) << "listened on before the address is there";
+  EXPECT_FALSE(config.portal_groups[0].portals[0].moving);
   EXPECT_FALSE(config.portal_groups[2].peer);
 }
 
