@@ -8,6 +8,7 @@
 #include "base/atomic_file.hpp"
 #include "target/config/config_files.hpp"
 #include "target/config/import.hpp"
+#include "target/config/import_pair.hpp"
 #include "target/config/secrets.hpp"
 #include "target/mptargetctl_cluster.hpp"
 #include "target/mptargetctl_control.hpp"
@@ -58,7 +59,8 @@ void add_show(CLI::App& app, const Control& control) {
 }
 
 struct Words {
-  std::string name, second, third, path, size, type, alias, secret_file, target, user, initiator, address, ietd, tgt;
+  std::string name, second, third, path, size, type, alias, secret_file, target, user, initiator, address, ietd, tgt,
+      drbd, ha, haresources;
   std::vector<std::string> settings;
   bool thin = true;
   bool outgoing = false;
@@ -243,18 +245,39 @@ void add_daemon(CLI::App& app, const Control& control, Words& words) {
   });
 }
 
+std::string text_of_file(const std::string& file) {
+  auto text = read_file(file, config_bytes_max);
+  if (!text) throw Failure{ExitCode::generic, fmt::format("{}: {}", file, text.error().message())};
+  return std::move(*text);
+}
+
+Imported import_of(const Words& words) {
+  if (!words.ietd.empty()) return import_ietd(text_of_file(words.ietd), words.ietd);
+  if (!words.tgt.empty()) return import_tgt(text_of_file(words.tgt), words.tgt);
+  PairFiles files{.drbd = {words.drbd, text_of_file(words.drbd)}};
+  if (!words.ha.empty()) files.ha = {words.ha, text_of_file(words.ha)};
+  if (!words.haresources.empty()) files.haresources = {words.haresources, text_of_file(words.haresources)};
+  return import_pair(files, [] { return format_uuid(make_uuid()); });
+}
+
 void add_import(CLI::App& app, Words& words) {
-  CLI::App* import = app.add_subcommand("import", "Print another target's configuration as mptarget.conf");
+  CLI::App* import = app.add_subcommand("import", "Print another target's or pair's configuration as mptarget.conf");
   CLI::App* source = import->add_option_group("SOURCE")->require_option(1);
   source->add_option("--ietd", words.ietd, "an ietd.conf")->type_name("FILE");
   source->add_option("--tgt", words.tgt, "a targets.conf of tgt")->type_name("FILE");
+  CLI::Option* drbd = source->add_option("--drbd", words.drbd, "a drbd.conf: the pair")->type_name("FILE");
+  import->add_option("--ha", words.ha, "with --drbd: the ha.cf of Heartbeat")->type_name("FILE")->needs(drbd);
+  import->add_option("--haresources", words.haresources, "with --drbd: Heartbeat's haresources")
+      ->type_name("FILE")
+      ->needs(drbd);
   import->callback([&] {
-    const std::string& file = words.ietd.empty() ? words.tgt : words.ietd;
-    const auto text = read_file(file, config_bytes_max);
-    if (!text) throw Failure{ExitCode::generic, fmt::format("{}: {}", file, text.error().message())};
-    const Imported imported = words.ietd.empty() ? import_tgt(*text, file) : import_ietd(*text, file);
+    const Imported imported = import_of(words);
     print(stdout, imported.text);
-    if (!imported.readable) throw Failure{ExitCode::no_objects_found, fmt::format("{}: holds no target", file)};
+    const bool pair = !words.drbd.empty();
+    const std::string& file = pair ? words.drbd : words.ietd.empty() ? words.tgt : words.ietd;
+    if (!imported.readable)
+      throw Failure{ExitCode::no_objects_found,
+                    fmt::format("{}: holds no {}", file, pair ? "resource of two nodes" : "target")};
     if (imported.lost != 0)
       print(stderr, fmt::format("mptargetctl: {} line{} could not be expressed: see the comments\n", imported.lost,
                                 imported.lost == 1 ? "" : "s"));
