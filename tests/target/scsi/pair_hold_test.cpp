@@ -133,6 +133,35 @@ TEST(Hold, KeepsWhatWaitedForItsTurn) {
   EXPECT_TRUE(ordered->good());
 }
 
+// Those of a copy between units do not wait: the unit that copies may be held too. Here they wait for their turn
+// already.
+TEST(Hold, RefusesWhatACopyAsksFor) {
+  for (const unsigned qerr : {0u, 1u}) {
+    Leader world;
+    LuState strict = world.state();
+    strict.access.clear();
+    strict.modes.queue_error = static_cast<std::uint8_t>(qerr);
+    world.unit->adopt_state(strict);
+    world.lead();
+    world.nexuses[2]->of_copy = true;
+    const auto ahead = world.send(0, scsi::write_cdb(0, 1), block_of(1), TaskAttribute::ordered);
+    const auto one = world.send(2, scsi::write_cdb(0, 1), block_of(2));
+    const auto two = world.send(2, scsi::read_cdb(0, 1));
+    EXPECT_EQ(one->ends + two->ends, 0u);
+    world.hold();
+    EXPECT_EQ(one->told(), sense::alua_transition);
+    EXPECT_EQ(two->ends, 1u);
+    EXPECT_EQ(two->aborted, qerr == 1) << "the error of the first one ends the second one too";
+    EXPECT_EQ(world.send(2, scsi::read_cdb(0, 1))->told(), sense::alua_transition) << "nor those that come";
+    world.settle();
+    EXPECT_EQ(world.helds, 1u);
+    EXPECT_EQ(ahead->ends, 1u);
+    world.release();
+    world.settle();
+    EXPECT_TRUE(world.run(2, scsi::read_cdb(0, 1))->good());
+  }
+}
+
 TEST(Hold, WhatIsKeptCanBeAborted) {
   Leader world;
   world.hold();
