@@ -16,6 +16,7 @@
 #include "base/system_clock.hpp"
 #include "target/daemon.hpp"
 #include "target/mptargetd_options.hpp"
+#include "target/witness_runner.hpp"
 
 namespace mpath::target {
 namespace {
@@ -131,7 +132,28 @@ int check_config(const TargetDaemon& daemon) {
   return plan ? 0 : 7;
 }
 
+int run_witness(const MptargetdArguments& arguments) {
+  auto options = make_witness_options(arguments);
+  const auto level = parse_level(arguments.level);
+  if (!options || !level) {
+    fmt::print(stderr, "mptargetd: {}\n",
+               options ? fmt::format("unknown log level '{}'", arguments.level) : options.error());
+    return 7;
+  }
+  StderrSink sink;
+  const LogOutput output(sink, *level);
+  boost::asio::io_context control(1);
+  return WitnessRunner(control, std::move(*options), arguments.key_file, Log(output)).run();
+}
+
 int run(const MptargetdArguments& arguments) {
+  const bool witness_words = !arguments.listen.empty() || !arguments.cluster.empty() || !arguments.key_file.empty() ||
+                             !arguments.state.empty() || !arguments.lease.empty();
+  if (arguments.witness) return run_witness(arguments);
+  if (witness_words) {
+    fmt::print(stderr, "mptargetd: --listen, --cluster, --key-file, --state and --lease go with --witness\n");
+    return 7;
+  }
   auto options = make_daemon_options(arguments);
   const auto level = parse_level(arguments.level);
   if (!options || !level) {
@@ -181,6 +203,16 @@ int main(int argc, char** argv) {
   app.add_option("--root", arguments.root, "Move every file below DIR")->type_name("DIR");
   app.add_option("--config", arguments.config, "Read FILE instead of etc/mptarget/mptarget.conf")->type_name("FILE");
   app.add_option("--node", arguments.node, "Which node of the pair this one is: a or b")->type_name("a|b");
+  app.add_flag("--witness", arguments.witness, "Be the third voter of a pair, and nothing else");
+  app.add_option("--listen", arguments.listen, "With --witness: UDP addresses, separated by commas (port 7788)")
+      ->type_name("ADDRESS[:PORT]")
+      ->delimiter(',');
+  app.add_option("--cluster", arguments.cluster, "With --witness: the name of the pair")->type_name("NAME");
+  app.add_option("--key-file", arguments.key_file, "With --witness: the pair's key")->type_name("FILE");
+  app.add_option("--state", arguments.state, "With --witness: keep the votes in DIR (var/lib/mptarget/witness)")
+      ->type_name("DIR");
+  app.add_option("--lease", arguments.lease, "With --witness: keep a word this long; at least the nodes' lease (400ms)")
+      ->type_name("TIME");
   app.add_flag("--check-config", arguments.check_config, "Check the configuration, print what it makes, and exit");
   app.add_option("--shards", arguments.shards, "I/O threads")->type_name("N")->check(CLI::Range(1, 64));
   app.add_option("-v,--log-level", arguments.level, "error, warning, notice, info or debug")->type_name("LEVEL");

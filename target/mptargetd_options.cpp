@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cctype>
+#include <chrono>
 #include <cstdlib>
 #include <map>
 
@@ -14,6 +15,9 @@ namespace mpath::target {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr std::chrono::milliseconds witness_lease_min{50};
+constexpr std::chrono::milliseconds witness_lease_max{120'000};
 
 std::string plain(std::string_view text) {
   std::string name;
@@ -86,6 +90,38 @@ NodeChoice node_choice(const std::string& node) {
 }
 
 }  // namespace
+
+std::expected<cluster::WitnessOptions, std::string> make_witness_options(const MptargetdArguments& arguments) {
+  const bool serves = !arguments.units.empty() || !arguments.config.empty() || !arguments.node.empty() ||
+                      !arguments.size.empty() || !arguments.target.empty() || arguments.check_config;
+  if (serves)
+    return std::unexpected("--witness holds votes only: --lu, --config, --node and the like do not go with it");
+  if (arguments.listen.empty()) return std::unexpected("--witness needs --listen ADDRESS[:PORT]");
+  if (arguments.cluster.empty())
+    return std::unexpected("--witness needs --cluster NAME, the name that mptarget.conf has");
+  if (arguments.key_file.empty())
+    return std::unexpected("--witness needs --key-file FILE, the one that the nodes have");
+  cluster::WitnessOptions options{.cluster = arguments.cluster, .keys = {}, .listen = {}, .directory = arguments.state};
+  for (const std::string& text : arguments.listen) {
+    const auto portal = parse_portal(text, cluster_port);
+    if (!portal) return std::unexpected(fmt::format("--listen {}: {}", text, portal.error()));
+    options.listen.push_back(*portal);
+  }
+  if (!arguments.lease.empty()) {
+    const auto lease = parse_duration(arguments.lease);
+    if (!lease) return std::unexpected("--lease: " + lease.error());
+    if (*lease < witness_lease_min || *lease > witness_lease_max) {
+      return std::unexpected(fmt::format("--lease: between {} and {}", format_duration(witness_lease_min),
+                                         format_duration(witness_lease_max)));
+    }
+    options.lease = *lease;
+  }
+  const auto keys = cluster::read_cluster_keys(arguments.key_file);
+  if (!keys) return std::unexpected("--key-file " + keys.error());
+  options.keys = *keys;
+  if (options.directory.empty()) options.directory = make_layout(arguments.root).target_state() / "witness";
+  return options;
+}
 
 std::string target_name_of(const MptargetdArguments& arguments) {
   if (!arguments.target.empty()) return arguments.target;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "target/cluster/witness.hpp"
 #include "target/daemon.hpp"
 
 namespace mpath::target {
@@ -22,10 +23,22 @@ struct MptargetdArguments {
   unsigned shards = 0;
   std::string level = "notice";
   bool check_config = false;
+
+  // --witness and what goes with it
+  bool witness = false;
+  std::vector<std::string> listen;  // ADDRESS[:PORT]
+  std::string cluster;
+  std::string key_file;
+  std::string state;
+  std::string lease;
 };
 
 // One line what is wrong with the arguments.
 [[nodiscard]] std::expected<TargetDaemonOptions, std::string> make_daemon_options(const MptargetdArguments& arguments);
+
+// What --witness stands for; or one line what is wrong.
+[[nodiscard]] std::expected<cluster::WitnessOptions, std::string> make_witness_options(
+    const MptargetdArguments& arguments);
 
 // The target that --lu makes: its name was given, or comes from that of the file.
 [[nodiscard]] std::string target_name_of(const MptargetdArguments& arguments);

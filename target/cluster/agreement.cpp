@@ -142,13 +142,18 @@ struct Agreement::Impl : std::enable_shared_from_this<Impl> {
     co_return outcome;
   }
 
+  [[nodiscard]] std::vector<Key> frame_keys() const {
+    std::vector<Key> keys = options.keys.all();
+    for (Key& key : keys) key = frame_key(key, cluster);
+    return keys;
+  }
+
   Outcome take_part() {
     AgreementLinksOptions wanted{.self = options.node.self,
                                  .incarnation = life->incarnation(),
                                  .links = options.links,
-                                 .keys = options.keys.all(),
+                                 .keys = frame_keys(),
                                  .deadtime = options.node.deadtime};
-    for (Key& key : wanted.keys) key = frame_key(key, cluster);
     const auto receive = [this](const Message& message) { on_message(message); };
     links.emplace(control, clock, std::move(wanted), receive, log);
     if (auto opened = links->open(); !opened) return opened;
@@ -422,6 +427,11 @@ std::uint64_t Agreement::incarnation() const {
 
 std::vector<LinkStatus> Agreement::links() const {
   return impl_->links ? impl_->links->status() : std::vector<LinkStatus>();
+}
+
+void Agreement::set_keys(const ClusterKeys& keys) {
+  impl_->options.keys = keys;
+  if (impl_->links) impl_->links->set_keys(impl_->frame_keys());
 }
 
 std::vector<std::string> Agreement::alarms() const {

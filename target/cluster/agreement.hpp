@@ -78,6 +78,9 @@ class Agreement {
 
   [[nodiscard]] std::uint64_t incarnation() const;
   [[nodiscard]] std::vector<LinkStatus> links() const;
+  // From here on: the key file was read again.
+  void set_keys(const ClusterKeys& keys);
+
   // What a person should know, a line each: trouble, a suspect memory, a voter with a shorter lease, a fence command
   // that failed.
   [[nodiscard]] std::vector<std::string> alarms() const;

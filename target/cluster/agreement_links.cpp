@@ -362,6 +362,11 @@ void AgreementLinks::send(Member to, const Message& message) {
   impl_->send(to, message);
 }
 
+void AgreementLinks::set_keys(std::vector<Key> keys) {
+  CHECK(!keys.empty());
+  impl_->options.keys = std::move(keys);
+}
+
 void AgreementLinks::drain() {
   const auto alive = impl_;
   for (const auto& link : alive->links) alive->receive_some(*link, frames_per_drain);

@@ -68,6 +68,8 @@ class AgreementLinks {
   void close();
 
   void send(Member to, const Message& message);
+  // From here on; the life and its numbers go on.
+  void set_keys(std::vector<Key> keys);
   // Takes in what has come and waits in the sockets: before one concludes from silence after having slept.
   void drain();
   // Logs links that fell silent or are heard again. Call now and then.

@@ -1,8 +1,9 @@
 // The secret that the members of a pair share, and the name by which their records know each other.
 //
 // A key file belongs to its owner alone. Its first line is the key: 64 hex digits as `openssl rand -hex 32` prints
-// them, or any text of at least 32 bytes. A second line is the key of before: it is accepted and no longer used, so
-// that the members can be given a new key one after the other.
+// them, or any text of at least 32 bytes. A second line is accepted from others and not used: to change the key while
+// everything runs, give each member the new one as second line; then each the new one first and the old one second;
+// then take the old one away.
 #pragma once
 
 #include <array>

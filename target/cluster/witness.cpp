@@ -36,9 +36,8 @@ std::expected<void, std::string> Witness::start() {
   AgreementLinksOptions wanted{.self = Member::witness,
                                .incarnation = life_->incarnation(),
                                .links = {},
-                               .keys = options_.keys.all(),
+                               .keys = frame_keys(),
                                .answers_only = true};
-  for (Key& key : wanted.keys) key = frame_key(key, id);
   for (const Portal& portal : options_.listen) wanted.links.push_back({.local = portal, .remotes = {}});
   fsm_.emplace(file_->record(), options_.lease, life_->incarnation(), clock_.now());
   waits_for_both_ = file_->record() == VoteRecord();
@@ -48,6 +47,17 @@ std::expected<void, std::string> Witness::start() {
   log_.notice("cluster={} view={}", options_.cluster, mpath::quoted(format_view(file_->record().decided)));
   if (waits_for_both_) log_.notice("has no votes of its own yet: waits to hear both nodes");
   return {};
+}
+
+std::vector<Key> Witness::frame_keys() const {
+  std::vector<Key> keys = options_.keys.all();
+  for (Key& key : keys) key = frame_key(key, cluster_id(options_.cluster));
+  return keys;
+}
+
+void Witness::set_keys(const ClusterKeys& keys) {
+  options_.keys = keys;
+  if (links_) links_->set_keys(frame_keys());
 }
 
 void Witness::on_message(const Message& message) {

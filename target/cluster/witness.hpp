@@ -44,6 +44,8 @@ class Witness {
 
   // Blocks for a moment. Fails with one line.
   [[nodiscard]] std::expected<void, std::string> start();
+  // From here on.
+  void set_keys(const ClusterKeys& keys);
   // The record cannot be written: it has ended its part, and is to be started again when that was mended.
   std::function<void()> on_failure;
 
@@ -52,6 +54,7 @@ class Witness {
   [[nodiscard]] const AgreementLinks& links() const { return *links_; }
 
  private:
+  [[nodiscard]] std::vector<Key> frame_keys() const;
   void on_message(const Message& message);
   [[nodiscard]] bool both_heard(const Message& message);
   void take(const Message& message);

@@ -9,7 +9,7 @@ fail() { echo "FAIL  $*"; wrong=1; }
 
 DESTDIR=$work cmake --install "$build" > "$work/install.log" 2>&1 || { cat "$work/install.log"; exit 1; }
 prefix=$work$(sed -n 's/^CMAKE_INSTALL_PREFIX:PATH=//p' "$build/CMakeCache.txt")
-for file in sbin/{mpathd,mpathadm,mpathctl,mptargetd,mptargetctl} lib/systemd/system/{mpathd.{service,socket},mptargetd.service} \
+for file in sbin/{mpathd,mpathadm,mpathctl,mptargetd,mptargetctl} lib/systemd/system/{mpathd.{service,socket},mptargetd.service,mptarget-witness.service} \
   share/man/man8/{mpathd,mpathadm,mpathctl,mptargetd,mptargetctl}.8 share/man/man5/{iscsid,multipath,mptarget}.conf.5 \
   share/doc/mpathd/examples/{iscsid,multipath,mptarget}.conf; do
   [ -e "$prefix/$file" ] && echo "ok    $file" || fail "$file is not installed"
@@ -42,9 +42,10 @@ fi
 if command -v systemd-analyze > /dev/null; then
   mkdir -p "$work/units"
   cp "$prefix"/lib/systemd/system/mp* "$work/units/"
+  sed -i "s,^ExecStart=[^ ]*,ExecStart=$prefix/sbin/mptargetd," "$work/units/mptarget-witness.service"
   for unit in mpathd mptargetd; do sed -i "s,^ExecStart=[^ ]*,ExecStart=$prefix/sbin/$unit," "$work/units/$unit.service"; done
   sed -i '/^Documentation=/d' "$work/units"/*   # the pages are not installed here
-  if systemd-analyze verify "$work"/units/{mpathd.service,mpathd.socket,mptargetd.service} > "$work/verify.log" 2>&1 && [ ! -s "$work/verify.log" ]; then
+  if systemd-analyze verify "$work"/units/{mpathd.service,mpathd.socket,mptargetd.service,mptarget-witness.service} > "$work/verify.log" 2>&1 && [ ! -s "$work/verify.log" ]; then
     echo "ok    systemd accepts the units"
   else
     cat "$work/verify.log"; fail "systemd-analyze complains"

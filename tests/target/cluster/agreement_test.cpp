@@ -445,6 +445,31 @@ TEST_F(Pair, WitnessThatCannotWriteSaysSo) {
   EXPECT_TRUE(until_serves(Member::a));
 }
 
+TEST_F(Pair, KeyIsChangedWhileAllRuns) {
+  make_whole();
+  ASSERT_FALSE(HasFatalFailure());
+  const Key before = key_of("the key of the laboratory");
+  const Key after = key_of("the next key of the laboratory");
+  using Steps = std::vector<ClusterKeys>;
+  for (const ClusterKeys& keys : Steps{{before, after}, {after, before}, {after, std::nullopt}}) {
+    for (const Member member : {Member::a, Member::b}) {
+      at(member)->set_keys(keys);
+      const auto received = [this, member] {
+        std::uint64_t count = 0;
+        for (const LinkStatus& link : at(member)->links()) count += link.received;
+        return count;
+      };
+      const std::uint64_t enough = received() + 10;
+      ASSERT_TRUE(until([&] { return received() >= enough; }));
+    }
+    witness_->set_keys(keys);
+  }
+  const auto none_refused = [](const LinkStatus& link) { return link.refused == 0; };
+  EXPECT_TRUE(std::ranges::all_of(at(Member::a)->links(), none_refused));
+  EXPECT_TRUE(std::ranges::all_of(at(Member::b)->links(), none_refused));
+  EXPECT_EQ(fsm(Member::a).view(), whole_);
+}
+
 TEST_F(Pair, OtherClustersAreNotUnderstood) {
   start_witness();
   ASSERT_TRUE(start(Member::a));
