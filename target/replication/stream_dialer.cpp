@@ -105,9 +105,13 @@ awaitable<Outcome> StreamDialer::connect(std::vector<StreamLink> links, Hello he
                                          Shard& shard) const {
   CHECK(!keys.empty());
   DialFailure failure{.error = std::make_error_code(std::errc::network_unreachable)};
-  for (const StreamLink& link : links) {
+  for (std::size_t index = 0; index < links.size(); ++index) {
+    const StreamLink& link = links[index];
     Outcome outcome = co_await try_link(link, hello, keys, shard);
-    if (outcome) co_return outcome;
+    if (outcome) {
+      outcome->link = index;
+      co_return outcome;
+    }
     const std::string before = failure.text.empty() ? "" : failure.text + "; ";
     failure = std::move(outcome.error());
     failure.text = before + text_of(link) + ": " + failure.text;

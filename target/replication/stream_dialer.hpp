@@ -33,7 +33,8 @@ struct StreamDialOptions {
 
 struct Dialed {
   std::unique_ptr<PeerStream> stream;
-  Welcome welcome;  // who the peer is, in which life
+  Welcome welcome;       // who the peer is, in which life
+  std::size_t link = 0;  // which of `links` leads there
 };
 
 struct DialFailure {
@@ -50,8 +51,8 @@ class StreamDialer {
   StreamDialer(boost::asio::any_io_executor control, Clock& clock, const StreamDialOptions& options = {})
       : control_(std::move(control)), clock_(clock), options_(options) {}
 
-  // Links are tried in their order; what a peer refuses with proof is not tried elsewhere. The nonce of `hello` is made
-  // here. The first key is what we prove with, the peer may prove with any.
+  // Links are tried in their order: those first that the peer is heard on. What a peer refuses with proof is not tried
+  // elsewhere. The nonce of `hello` is made here. The first key is what we prove with, the peer may prove with any.
   [[nodiscard]] boost::asio::awaitable<std::expected<Dialed, DialFailure>> connect(std::vector<StreamLink> links,
                                                                                    Hello hello, std::vector<Key> keys,
                                                                                    Shard& shard) const;

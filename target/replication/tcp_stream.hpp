@@ -31,8 +31,8 @@ struct StreamKeys {
 };
 
 struct TcpStreamOptions {
-  // The peer's machine must acknowledge what was sent within this, or the stream ends (TCP_USER_TIMEOUT). When nothing
-  // is sent, keepalive finds out, in seconds.
+  // The peer's machine must acknowledge what was sent, and make room for more, within this, or the stream ends
+  // (TCP_USER_TIMEOUT). When nothing is sent, keepalive finds out, in seconds.
   std::chrono::milliseconds silence_max{1000};
   std::optional<StreamKeys> keys;
 };

@@ -99,8 +99,7 @@ class StreamTest : public testing::Test {
     const auto end = shard.clock().now() + std::chrono::seconds(30);
     while (!done()) {
       if (shard.clock().now() > end) {
-        ADD_FAILURE() << "never came: " << what;
-        return;
+        FAIL() << "never came: " << what;
       }
       shard.context().run_one_for(std::chrono::milliseconds(20));
     }
