@@ -60,15 +60,25 @@ bool NodeFsm::silent(Member member, TimePoint now) const {
   return now >= peer.heard + (peer.met ? options_.deadtime : options_.initdead);
 }
 
-bool NodeFsm::leased(TimePoint now) const {
-  MemberSet words{options_.self};
+// The latest word that still makes a majority with those that end after it.
+TimePoint NodeFsm::leased_until(TimePoint now) const {
+  if (majority({options_.self}, stands_in())) return now + options_.lease;
+  TimePoint latest = TimePoint::min();
   for (const Member member : {Member::a, Member::b, Member::witness}) {
-    if (member != options_.self && now < contact(member).word_until) words.add(member);
+    // One word beside our own is enough, of two as of three.
+    if (member != options_.self) latest = std::max(latest, contact(member).word_until);
   }
-  return majority(words, stands_in());
+  return latest;
 }
 
-// No other node can become primary without us: what was decided, and what we voted for, names nobody else.
+std::uint64_t NodeFsm::peer_life(TimePoint now) const {
+  const Contact& peer = contact(peer_of(options_.self));
+  if (!peer.met || silent(peer_of(options_.self), now)) return 0;
+  if (!alone() && (suspect_ || resumed_)) return 0;
+  if (peer.suspect && view().in_sync.has(peer_of(options_.self))) return 0;
+  return peer.incarnation;
+}
+
 bool NodeFsm::alone() const {
   const auto ours = [this](const View& view) {
     return view.primary == options_.self && view.in_sync.only(options_.self);
@@ -81,17 +91,17 @@ bool NodeFsm::ours_is_open() const {
   return record().accepted && record().accepted->ballot.proposer == options_.self;
 }
 
-bool NodeFsm::may_serve(TimePoint now) const {
-  if (!primary() || handing_over_) return false;
-  if (kept_number_ != view().number) return false;  // after a restart we have to know that we served
-  if (alone()) return true;
+TimePoint NodeFsm::may_serve_until(TimePoint now) const {
+  if (!primary() || handing_over_) return TimePoint::min();
+  if (kept_number_ != view().number) return TimePoint::min();  // after a restart we have to know that we served
+  if (alone()) return never;
   // What was under way when an earlier life ended may be on one of both only.
-  if (suspect_ || resumed_) return false;
+  if (suspect_ || resumed_) return TimePoint::min();
   // Our own vote may have helped another view.
   const auto& accepted = record().accepted;
-  if (accepted && accepted->view.primary != options_.self) return false;
-  if (record().promised.round > 0 && record().promised.proposer != options_.self) return false;
-  return leased(now);
+  if (accepted && accepted->view.primary != options_.self) return TimePoint::min();
+  if (record().promised.round > 0 && record().promised.proposer != options_.self) return TimePoint::min();
+  return leased_until(now);
 }
 
 MemberSet NodeFsm::holders() const {
@@ -172,6 +182,13 @@ void NodeFsm::peer_lost(TimePoint now) {
 void NodeFsm::peer_filled(std::uint64_t incarnation, TimePoint now) {
   peer_lost_ = false;
   peer_filled_ = incarnation;
+  decide_what_to_want(now);
+}
+
+void NodeFsm::distrust(TimePoint now) {
+  if (suspect_ || alone()) return;
+  suspect_ = true;
+  next_beat_ = now;  // the peer hears of it at once
   decide_what_to_want(now);
 }
 

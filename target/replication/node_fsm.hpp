@@ -51,6 +51,8 @@ class NodeFsm {
   [[nodiscard]] bool peer_is_filled() const { return peer_filled_.has_value(); }
   // On the other side: all that the primary has is here and synchronised.
   void filled() { suspect_ = false; }
+  // The medium fails: this node is not to be relied on while there is another.
+  void distrust(TimePoint now);
   // --- from administrators and handlers
   // The peer is to serve. Call when no command is under way and none is taken: may_serve() is false from here on, until
   // this node is primary again. False: not primary, or the peer is not in sync.
@@ -59,9 +61,17 @@ class NodeFsm {
 
   // --- what holds now
   // Whether commands may be answered. Ask again before each answer that rests on what only this node knows.
-  [[nodiscard]] bool may_serve(TimePoint now) const;
+  [[nodiscard]] bool may_serve(TimePoint now) const { return now < may_serve_until(now); }
+  // Until when, if nothing happens meanwhile: `never` when no other node can serve; TimePoint::min() when it may not
+  // now.
+  [[nodiscard]] TimePoint may_serve_until(TimePoint now) const;
+  // The life of the peer that a stream may lead to, as it was last heard of. 0: it is silent, or one of both may lack
+  // what the other has, so that nothing is to be sent before the agreement has said who goes on.
+  [[nodiscard]] std::uint64_t peer_life(TimePoint now) const;
   // Heard of by other ways: the replication link.
   void hear_of(const View& decided, TimePoint now) { learn(decided, now); }
+  // No other node can become primary without us: what was decided, and what we voted for, names nobody else.
+  [[nodiscard]] bool alone() const;
   // Nodes that must hold a write before it is acknowledged.
   [[nodiscard]] MemberSet holders() const;
   // Whether what the peer sends under the view `number` may be written here.
@@ -102,8 +112,7 @@ class NodeFsm {
   [[nodiscard]] Contact& contact(Member member) { return contacts_[static_cast<std::size_t>(member)]; }
   [[nodiscard]] const Contact& contact(Member member) const { return contacts_[static_cast<std::size_t>(member)]; }
   [[nodiscard]] bool silent(Member member, TimePoint now) const;
-  [[nodiscard]] bool leased(TimePoint now) const;
-  [[nodiscard]] bool alone() const;
+  [[nodiscard]] TimePoint leased_until(TimePoint now) const;
   [[nodiscard]] bool ours_is_open() const;
 
   void decide_what_to_want(TimePoint now);

@@ -20,15 +20,18 @@ enum class CopyRole : std::uint8_t {
 
 struct Orders {
   std::uint64_t term = 0;  // grows with each change of role; reports of older terms do not count
+  std::uint64_t seen = 0;  // the number of the latest report that was taken into account
   CopyRole role = CopyRole::rest;
   bool peer_needed = false;            // lead: a write is not answered before the peer has it
   bool peer_in_sync = false;           // lead: the peer holds all that was answered and needs no filling
+  bool may_fill = false;               // lead: what is here is all there is, and the peer may be made equal to it
   std::uint64_t peer_incarnation = 0;  // lead: the life of the peer that a stream may lead to; 0: none
   bool operator==(const Orders&) const = default;
 };
 
 struct Report {
   std::uint64_t term = 0;
+  std::uint64_t number = 0;             // grows with each report
   bool ready = false;                   // nothing of an earlier role is under way
   std::optional<std::uint64_t> filled;  // lead: the life of the peer that holds everything; all writes wait for it
   bool peer_lost = false;               // lead: the peer is needed and cannot be reached, or its medium fails

@@ -2,8 +2,8 @@
 // over TCP by target/replication/tcp_stream.hpp, and in the simulator.
 //
 // Threads:    the unit's shard.
-// Ownership:  a body that is sent is borrowed (array and memory) until the message was acknowledged by the peer or the
-//             stream is closed. A received body is handed over.
+// Ownership:  a body that is sent is borrowed (array and memory) until the message was answered by the peer or the
+//             stream is closed; those of answers (sums_answer, map; small) are copied. A received body is handed over.
 // Re-entry:   send() and close() may be called from inside the callbacks; callbacks never come from inside them.
 #pragma once
 

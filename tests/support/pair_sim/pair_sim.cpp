@@ -5,8 +5,20 @@
 #include <algorithm>
 #include <array>
 #include <deque>
+#include <functional>
+#include <map>
+#include <memory>
 #include <optional>
 #include <queue>
+#include <random>
+#include <set>
+#include <utility>
+
+#include "base/log.hpp"
+#include "target/replication/replica.hpp"
+#include "target/replication/roles.hpp"
+#include "target/replication/witness_fsm.hpp"
+#include "tests/support/pair_sim/sim_parts.hpp"
 
 namespace mpath::target::replication::test {
 namespace {
@@ -18,10 +30,6 @@ using std::chrono::seconds;
 constexpr std::size_t blocks = 6;
 constexpr std::uint64_t nothing = 0;
 const std::array<Member, 3> everybody{Member::a, Member::b, Member::witness};
-
-struct Violation {
-  std::string what;
-};
 
 // A client's write, from its birth until nobody can apply it any more.
 struct Write {
@@ -40,21 +48,17 @@ struct History {
   std::vector<std::uint64_t> since_through{nothing};  // what may be left when all power is lost: all since the last FUA
 };
 
-// On its way to the peer until the peer has it.
-struct Pending {
-  WritePointer write;
-  std::uint64_t sequence = 0;
-  MemberSet held;
-  Member came_to = Member::a;
-};
-
-struct Block {
-  std::uint64_t cached = nothing;
-  std::uint64_t durable = nothing;
-  std::uint64_t sequence = 0;
-};
-
 class Sim;
+
+// A command of a client at a node.
+struct Request : BlockRequest {
+  Sim* sim = nullptr;
+  Member at = Member::a;
+  WritePointer write;  // none: a read
+  std::size_t block = 0;
+  BlockBytes bytes{};
+  iovec part{};
+};
 
 struct Machine {
   Member self = Member::a;
@@ -65,25 +69,39 @@ struct Machine {
   // Durable.
   VoteRecord record;
   bool suspect = false;  // as the boot identifier in the metadata would tell
-  std::array<Block, blocks> disk;
+  SimDisk disk;
+  SimMapFile map;
+  LuState state;
   // Of this life.
   std::unique_ptr<NodeFsm> fsm;
   std::unique_ptr<WitnessFsm> witness;
   bool persisting = false;
   std::deque<Action> held_back;  // behind a record that is being written
   std::deque<std::function<void()>> asleep;
-  std::vector<Pending> pending;
-  std::uint64_t next_sequence = 1;
-  bool filling = false;
-  std::set<std::size_t> to_fill;
-  bool fill_said = false;  // the logic knows
-  std::uint64_t fill_view = 0;
-  std::uint64_t fill_life = 0;  // of the peer
+  struct Copy {
+    std::unique_ptr<Life> life;
+    std::unique_ptr<LifeClock> clock;
+    BufferPool buffers{1 << 16};
+    Serving serving;
+    std::unique_ptr<SimStore> store;
+    std::unique_ptr<SimMapStore> map_store;
+    std::unique_ptr<SimStateLog> state_log;
+    std::map<BlockRequest*, std::unique_ptr<Request>> requests;
+    std::unique_ptr<Roles> roles;
+    std::unique_ptr<Replica> replica;
+    std::deque<Report> reports;
+    std::deque<Orders> orders;
+    std::optional<Orders> given;
+    LuState state;  // in force
+    bool changing_state = false;
+    bool dialing = false;
+    std::vector<std::pair<std::weak_ptr<SimConnection>, int>> connections;  // with our side
+  };
+  std::unique_ptr<Copy> copy;
   bool draining = false;
-  bool alarmed = false;
 };
 
-class Sim {
+class Sim : public SimConnection::Net {
  public:
   explicit Sim(const SimOptions& options) : options_(options), random_(options.seed) {
     for (const Member member : everybody) {
@@ -91,38 +109,50 @@ class Sim {
       machine.self = member;
       machine.rate = 1.0 + (static_cast<double>(roll(2001)) - 1000.0) / 1000.0 * 0.009;  // within the drift of 2 %
       machine.record.decided = {.number = 1, .primary = Member::a, .in_sync = {Member::a, Member::b}};
+      machine.disk.cached.resize(blocks);
+      machine.disk.durable.resize(blocks);
+      DirtyMap empty(shape());
+      empty.mark(empty.all());
+      for (std::uint64_t extent = 0; extent < empty.all().last; ++extent) empty.clear(extent);
+      machine.map.pages.resize(shape().pages());
+      for (const auto& page : empty.begin_write()) machine.map.pages[page.index] = page.page;
     }
   }
 
+  ~Sim() override {
+    for (Machine& machine : machines_) end_copy(machine);
+  }
+
   SimResult run() {
-    try {
-      for (const Member member : everybody) {
-        if (member != Member::witness || options_.witness) start(member);
-      }
-      for (std::size_t block = 0; block < blocks; ++block) client(block);
-      mischief();
-      run_until(begin_ + options_.storm);
-      mend();
-      // With everything mended one node serves soon, and both hold the same after a while.
-      run_until(now_ + seconds(60));
-      check_end();
-    } catch (const Violation& violation) {
-      result_.violation = fmt::format("{:.6f} s: {}", since_begin(), violation.what);
+    for (const Member member : everybody) {
+      if (member != Member::witness || options_.witness) start(member);
     }
+    for (std::size_t block = 0; block < blocks; ++block) client(block);
+    state_client();
+    onlooker();
+    mischief();
+    run_until(begin_ + options_.storm);
+    mend();
+    // With everything mended one node serves soon, and both hold the same after a while.
+    run_until(now_ + seconds(60));
+    if (result_.violation.empty()) check_end();
     result_.trace.assign(trace_.begin(), trace_.end());
     return std::move(result_);
   }
 
  private:
   Machine& at(Member member) { return machines_[static_cast<std::size_t>(member)]; }
-  std::uint64_t roll(std::uint64_t sides) { return random_() % sides; }
+  std::uint64_t roll(std::uint64_t sides) override { return random_() % sides; }
   bool chance(unsigned percent) { return roll(100) < percent; }
   [[nodiscard]] double since_begin() const { return std::chrono::duration<double>(now_ - begin_).count(); }
   void note(const std::string& text) {
     trace_.push_back(fmt::format("{:.6f} {}", since_begin(), text));
     if (trace_.size() > 400) trace_.pop_front();
   }
-  [[noreturn]] static void violated(std::string what) { throw Violation{std::move(what)}; }
+  // The first one is told, and ends the run.
+  void violated(const std::string& what) {
+    if (result_.violation.empty()) result_.violation = fmt::format("{:.6f} s: {}", since_begin(), what);
+  }
 
   // --- time
   // -----------------------------------------------------------------------------------------------------------
@@ -132,9 +162,11 @@ class Sim {
     std::function<void()> what;
     bool operator>(const Event& other) const { return std::tie(when, order) > std::tie(other.when, other.order); }
   };
-  void after(Duration delay, std::function<void()> what) { events_.push({now_ + delay, order_++, std::move(what)}); }
+  void after(Duration delay, std::function<void()> what) override {
+    events_.push({now_ + delay, order_++, std::move(what)});
+  }
   void run_until(TimePoint end) {
-    while (!events_.empty() && events_.top().when <= end) {
+    while (result_.violation.empty() && !events_.empty() && events_.top().when <= end) {
       Event event = events_.top();
       events_.pop();
       now_ = event.when;
@@ -163,10 +195,10 @@ class Sim {
 
   // --- links
   // ----------------------------------------------------------------------------------------------------------
-  [[nodiscard]] bool cut(Member from, Member to) const {
+  [[nodiscard]] bool cut(Member from, Member to) const override {
     return cut_[static_cast<std::size_t>(from)][static_cast<std::size_t>(to)];
   }
-  Duration travel() { return microseconds(100 + roll(chance(3) ? 150000 : 3000)); }
+  Duration travel() override { return microseconds(100 + roll(chance(3) ? 150000 : 3000)); }
   void deliver(Member from, Member to, std::function<void()> what) {
     if (from != to && (cut(from, to) || chance(loss_))) return;
     const int copies = from != to && chance(2) ? 2 : 1;
@@ -199,6 +231,7 @@ class Sim {
     NodeOptions node{.self = member, .witness = options_.witness, .on_peer_loss = options_.on_peer_loss};
     const bool admits = machine.suspect && options_.bug != Bug::trust_lost_memory;
     machine.fsm = std::make_unique<NodeFsm>(node, machine.record, admits, machine.life, local(machine));
+    start_copy(machine);
     tick(member);
   }
 
@@ -208,14 +241,18 @@ class Sim {
     note(fmt::format("{} {}", name(member), power ? "loses power" : "is killed"));
     machine.up = false;
     ++machine.life;
+    if (machine.copy != nullptr) {
+      machine.copy->store->end(power);
+      machine.copy->map_store->end(power);
+      machine.copy->state_log->end();
+      end_copy(machine);
+    }
     machine.fsm.reset();
     machine.witness.reset();
     machine.persisting = false;
     machine.held_back.clear();
     machine.asleep.clear();
-    machine.pending.clear();
-    machine.to_fill.clear();
-    machine.filling = machine.draining = machine.alarmed = false;
+    machine.draining = false;
     machine.paused_until = TimePoint::min();
     ++(power ? result_.power_cuts : result_.kills);
     // As if answers had left before the record was durable.
@@ -225,7 +262,6 @@ class Sim {
     }
     if (!power) return;
     if (member == Member::witness) return;
-    for (Block& block : machine.disk) block.cached = block.durable;
     // As the metadata would say: it does not know whether anything was in the cache.
     machine.suspect = true;
     total_loss();
@@ -266,7 +302,6 @@ class Sim {
     Machine& machine = at(member);
     machine.fsm->on_time(local(machine));
     follow(member);
-    retransmit(member);
     const Duration wait =
         std::clamp<Duration>(machine.fsm->wake_at() - local(machine), milliseconds(1), milliseconds(50));
     in(member, wait, [this, member] { tick(member); });
@@ -275,6 +310,7 @@ class Sim {
   // Does what the logic wants, in order; what rests on a record waits until that is durable.
   void follow(Member member) {
     Machine& machine = at(member);
+    if (machine.fsm) settle(machine);
     auto actions = machine.fsm ? machine.fsm->take_actions() : machine.witness->take_actions();
     for (Action& action : actions) {
       auto* const send = std::get_if<Send>(&action);
@@ -285,7 +321,6 @@ class Sim {
         act(member, std::move(action));
       }
     }
-    if (machine.fsm) after_change(member);
   }
 
   void act(Member member, Action action) {
@@ -339,210 +374,282 @@ class Sim {
     }
   }
 
-  // --- the data path, as a model
-  // ----------------------------------------------------------------------------------------
-  [[nodiscard]] bool serves(Machine& machine) const {
-    if (options_.bug == Bug::ignore_lease) return machine.fsm->primary();
-    return machine.fsm->may_serve(local(machine));
+  // --- the copies: what the shell of a daemon does
+  // ------------------------------------------------------------------------------------------------------------------
+  class LifeOf final : public Life {
+   public:
+    LifeOf(Sim& sim, Member member) : sim_(sim), member_(member) {}
+    void in(Duration delay, std::function<void()> what) override { sim_.in(member_, delay, std::move(what)); }
+    [[nodiscard]] TimePoint local_now() const override { return sim_.local(sim_.at(member_)); }
+    [[nodiscard]] Duration from_local(Duration duration) const override {
+      return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(duration) / sim_.at(member_).rate);
+    }
+    [[nodiscard]] std::uint64_t roll(std::uint64_t sides) override { return sim_.roll(sides); }
+    [[nodiscard]] std::shared_ptr<void> holding(std::uint64_t value) override {
+      const auto place = sim_.writes_.find(value);
+      return place == sim_.writes_.end() ? nullptr : place->second.lock();
+    }
+
+   private:
+    Sim& sim_;
+    Member member_;
+  };
+
+  static DirtyMap::Shape shape() { return {.unit = {}, .size_bytes = blocks * block_bytes, .extent_bytes = 1024}; }
+
+  void start_copy(Machine& machine) {
+    machine.copy = std::make_unique<Machine::Copy>();
+    Machine::Copy& copy = *machine.copy;
+    const Member member = machine.self;
+    machine.disk.fails = false;  // somebody has replaced the cable
+    copy.life = std::make_unique<LifeOf>(*this, member);
+    copy.clock = std::make_unique<LifeClock>(*copy.life);
+    copy.store = std::make_unique<SimStore>(*copy.life, machine.disk);
+    copy.map_store = std::make_unique<SimMapStore>(*copy.life, machine.map);
+    copy.state_log = std::make_unique<SimStateLog>(*copy.life, machine.state);
+    copy.state = machine.state;
+    copy.roles = std::make_unique<Roles>(*machine.fsm, member, 1);
+    DirtyMap map(shape());
+    for (std::uint32_t page = 0; page < machine.map.pages.size(); ++page) {
+      if (options_.bug != Bug::lose_dirty_map && !map.load(page, machine.map.pages[page])) violated("a map of another");
+    }
+    const ReplicaOptions options{.fill_chunk_bytes = 1024,
+                                 .stream_grace = milliseconds(300),
+                                 .peer_timeout = seconds(2),
+                                 .clean_interval = milliseconds(300),
+                                 .failed_pause = seconds(2)};
+    copy.replica =
+        std::make_unique<Replica>(Replica::Seams{.local = *copy.store,
+                                                 .map_store = *copy.map_store,
+                                                 .local_state = *copy.state_log,
+                                                 .serving = copy.serving,
+                                                 .clock = *copy.clock,
+                                                 .buffers = copy.buffers},
+                                  std::move(map), machine.state, options, Log(output_, std::string(name(member))));
+    copy.replica->on_report = [this, member](const Report& report) {
+      at(member).copy->reports.push_back(report);
+      in(member, microseconds(10 + roll(100)), [this, member] {
+        Machine& owner = at(member);
+        const Report next = owner.copy->reports.front();
+        owner.copy->reports.pop_front();
+        owner.copy->roles->on_report(0, next, local(owner));
+        follow(member);
+      });
+    };
+    copy.replica->on_state = [this, member](const LuState& state) { at(member).copy->state = state; };
   }
 
-  void after_change(Member member) {
-    Machine& machine = at(member);
+  static void end_copy(Machine& machine) {
+    if (machine.copy == nullptr) return;
+    Machine::Copy& copy = *machine.copy;
+    for (const auto& [weak, side] : copy.connections) {
+      if (const auto connection = weak.lock()) SimConnection::leave(connection, side);
+    }
+    copy.replica.reset();
+    machine.copy.reset();
+  }
+
+  [[nodiscard]] bool serves(Machine& machine) const {
+    return machine.copy != nullptr && machine.copy->serving.may_answer(local(machine));
+  }
+
+  // After each event of the agreement.
+  void settle(Machine& machine) {
+    const Member member = machine.self;
+    Machine::Copy& copy = *machine.copy;
+    const TimePoint now = local(machine);
+    copy.roles->update(now);
+    if (machine.draining && copy.requests.empty() && !copy.changing_state) {
+      machine.draining = false;
+      if (machine.fsm->hand_over(now)) note(fmt::format("{} hands over", name(member)));
+    }
+    const bool blind = options_.bug == Bug::ignore_lease && machine.fsm->primary() && copy.roles->ready();
+    copy.serving.set_until(blind ? never : copy.roles->serving_until(now));
+    Orders orders = copy.roles->orders(0);
+    if (options_.bug == Bug::skip_outdating && peer_unheard(machine)) orders.peer_needed = false;
+    if (copy.given != orders) {
+      copy.given = orders;
+      copy.orders.push_back(orders);
+      in(member, microseconds(10 + roll(200)), [this, member] {
+        Machine& owner = at(member);
+        const Orders next = owner.copy->orders.front();
+        owner.copy->orders.pop_front();
+        owner.copy->replica->set_orders(next);
+      });
+    }
     const View& view = machine.fsm->view();
     highest_ = std::max(highest_, view, [](const View& left, const View& right) { return left.number < right.number; });
     learned(view);
-    if (!machine.fsm->primary()) {
-      machine.pending.clear();
-      machine.to_fill.clear();
-      machine.filling = machine.draining = false;
+    if (!machine.fsm->primary()) machine.draining = false;
+    if (machine.suspect != machine.fsm->suspect()) {
+      machine.suspect = machine.fsm->suspect() || (machine.suspect && options_.bug == Bug::trust_lost_memory);
+      if (machine.suspect) total_loss();
     }
-    if (!machine.fsm->suspect()) machine.suspect = false;
-    settle(member);
-    if (machine.fsm->primary() && !view.in_sync.has(peer_of(member)) && machine.fsm->may_serve(local(machine)) &&
-        (!machine.filling || machine.fill_view != view.number) && !machine.fsm->record().accepted) {
-      begin_fill(machine);
-    }
+    if (copy.roles->report(0).wants_stream && !copy.dialing) dial(machine);
   }
 
-  void begin_fill(Machine& machine) {
-    machine.filling = true;
-    machine.fill_said = false;
-    machine.fill_view = machine.fsm->view().number;
-    machine.fill_life = at(peer_of(machine.self)).life;
-    machine.to_fill.clear();
-    for (std::size_t block = 0; block < blocks; ++block) {
-      if (options_.bug != Bug::lose_dirty_map || block > 0) machine.to_fill.insert(block);
-    }
-  }
-
-  // Nothing differs: the peer synchronises and says so.
-  void end_fill(Member member) {
+  // The leader connects; the follower looks whether it may, ends what was there before, and both have a stream.
+  void dial(Machine& machine) {
+    const Member member = machine.self;
     const Member peer = peer_of(member);
-    const std::uint64_t number = at(member).fsm->view().number;
-    deliver(member, peer, [this, member, peer, number, life = at(member).fill_life, from_life = at(member).life] {
-      Machine& receiver = at(peer);
-      if (receiver.life != life || !receiver.fsm->takes_writes_of(member, number)) return;
-      for (std::size_t block = 0; block < blocks; ++block) make_durable(receiver, block);
-      receiver.suspect = false;
-      receiver.fsm->filled();
-      deliver(peer, member, [this, member, number, life, from_life] {
-        Machine& owner = at(member);
-        if (owner.life != from_life || owner.fsm->view().number != number || owner.fill_life != life) return;
-        if (!owner.filling || !owner.to_fill.empty()) return;
-        note(fmt::format("{} has filled its peer", name(member)));
-        owner.fill_said = true;
-        owner.fsm->peer_filled(life, local(owner));
-        follow(member);
-      });
+    Machine::Copy& copy = *machine.copy;
+    copy.dialing = true;
+    in(member, milliseconds(300), [this, member] { at(member).copy->dialing = false; });
+    deliver(member, peer,
+            [this, member, peer, view = machine.fsm->view(), term = copy.roles->orders(0).term, life = machine.life] {
+              Machine& receiver = at(peer);
+              if (receiver.copy == nullptr) return;
+              receiver.fsm->hear_of(view, local(receiver));
+              follow(peer);
+              if (!receiver.fsm->takes_writes_of(member, view.number)) return;
+              const std::uint64_t own_term = receiver.copy->roles->orders(0).term;
+              receiver.copy->replica->prepare_to_follow(
+                  own_term, [this, member, peer, own_term, term, life, peer_life = receiver.life](bool ok) {
+                    if (ok)
+                      in(peer, microseconds(1), [=, this] { connect(member, life, term, peer, peer_life, own_term); });
+                  });
+            });
+  }
+
+  void connect(Member member, std::uint64_t life, std::uint64_t term, Member peer, std::uint64_t peer_life,
+               std::uint64_t own_term) {
+    Machine& receiver = at(peer);
+    if (at(member).life != life || at(member).copy == nullptr) return;
+    const auto connection = std::make_shared<SimConnection>(*this);
+    take_end(receiver, connection, 1);
+    receiver.copy->replica->attach(SimConnection::stream(connection, 1), own_term, life);
+    take_end(at(member), connection, 0);
+    in(member, travel(), [this, member, connection, term, peer_life] {
+      at(member).copy->replica->attach(stream_to_peer(connection), term, peer_life);
     });
   }
-
-  // A client's command at a node.
-  void command(Member member, const WritePointer& write) {
-    Machine& machine = at(member);
-    if (machine.draining || !serves(machine)) return;
-    Pending pending{.write = write,
-                    .sequence = machine.fsm->view().number << 32U | machine.next_sequence++,
-                    .held = {},
-                    .came_to = member};
-    apply(machine, write->block, write->value, pending.sequence, false);
-    machine.pending.push_back(pending);
-    // Into the cache at once, or through it after a while.
-    const auto arrived = [this, member, sequence = pending.sequence] {
-      Machine& holder = at(member);
-      for (Pending& each : holder.pending) {
-        if (each.sequence != sequence) continue;
-        if (each.write->through) make_durable(holder, each.write->block);
-        each.held.add(member);
-      }
-      settle(member);
-    };
-    in(member, write->through ? microseconds(300 + roll(3000)) : microseconds(20), arrived);
-    transmit(member, pending);
+  void take_end(Machine& machine, const std::shared_ptr<SimConnection>& connection, int side) {
+    Machine::Copy& copy = *machine.copy;
+    SimConnection::End& end = connection->end(side);
+    end.member = machine.self;
+    end.life = copy.life.get();
+    end.buffers = &copy.buffers;
+    std::erase_if(copy.connections, [](const auto& known) { return known.first.expired(); });
+    copy.connections.emplace_back(connection, side);
+  }
+  std::unique_ptr<PeerStream> stream_to_peer(const std::shared_ptr<SimConnection>& connection) {
+    auto stream = SimConnection::stream(connection, 0);
+    if (options_.bug == Bug::ack_before_peer) return std::make_unique<HastyStream>(std::move(stream), connection);
+    return stream;
   }
 
-  static void apply(Machine& machine, std::size_t block, std::uint64_t value, std::uint64_t sequence, bool through) {
-    Block& place = machine.disk[block];
-    if (sequence < place.sequence) return;
-    place.cached = value;
-    place.sequence = sequence;
-    if (through) place.durable = value;
-  }
-  static void make_durable(Machine& machine, std::size_t block) {
-    machine.disk[block].durable = machine.disk[block].cached;
-  }
-
-  [[nodiscard]] bool to_peer(Machine& machine) const {
-    return machine.fsm->holders().has(peer_of(machine.self)) || machine.filling;
-  }
-
-  void transmit(Member member, const Pending& pending) {
-    Machine& machine = at(member);
-    if (!to_peer(machine) || pending.held.has(peer_of(member))) return;
-    const Member peer = peer_of(member);
-    const View view = machine.fsm->view();
-    deliver(member, peer, [this, member, peer, pending, view, life = at(peer).life, from_life = machine.life] {
-      Machine& receiver = at(peer);
-      if (receiver.life != life || at(member).life != from_life) return;  // the connection has ended
-      if (view.number > receiver.fsm->view().number) {
-        receiver.fsm->hear_of(view, local(receiver));
-        follow(peer);
-      }
-      if (!receiver.fsm->takes_writes_of(member, view.number)) return;
-      apply(receiver, pending.write->block, pending.write->value, pending.sequence, false);
-      const auto answer = [this, member, peer, pending, view, from_life] {
-        if (pending.write->through) make_durable(at(peer), pending.write->block);
-        // Whoever has moved on to another primary meanwhile does not confirm any more.
-        if (!at(peer).fsm->takes_writes_of(member, view.number)) return;
-        deliver(peer, member, [this, member, peer, pending, from_life] {
-          Machine& owner = at(member);
-          if (owner.life != from_life) return;
-          for (Pending& each : owner.pending) {
-            if (each.sequence == pending.sequence) each.held.add(peer);
-          }
-          settle(member);
-        });
-      };
-      in(peer, pending.write->through ? microseconds(300 + roll(3000)) : microseconds(20), answer);
-    });
-  }
-
-  void retransmit(Member member) {
-    Machine& machine = at(member);
-    if (!machine.fsm->primary()) return;
-    for (const Pending& pending : machine.pending) transmit(member, pending);
-    if (machine.filling && machine.fsm->view().in_sync.has(peer_of(member))) machine.filling = false;
-    if (machine.filling && machine.fill_said && !machine.fsm->peer_is_filled()) begin_fill(machine);
-    if (!machine.filling) return;
-    const Member peer = peer_of(member);
-    if (machine.fill_life != at(peer).life) begin_fill(machine);  // its connection has ended
-    const View view = machine.fsm->view();
-    if (machine.to_fill.empty() && !machine.fill_said) end_fill(member);
-    for (const std::size_t block : machine.to_fill) {
-      const Block source = machine.disk[block];
-      deliver(member, peer, [this, member, peer, block, source, view, life = at(peer).life, from_life = machine.life] {
-        Machine& receiver = at(peer);
-        if (receiver.life != life || at(member).life != from_life) return;
-        if (view.number > receiver.fsm->view().number) {
-          receiver.fsm->hear_of(view, local(receiver));
-          follow(peer);
-        }
-        if (!receiver.fsm->takes_writes_of(member, view.number)) return;
-        Block& place = receiver.disk[block];
-        // What this node wrote under an older view does not count.
-        if (place.sequence >> 32U < view.number || place.sequence <= source.sequence) {
-          place = {.cached = source.cached, .durable = source.cached, .sequence = source.sequence};
-        }
-        deliver(peer, member, [this, member, block, source, view, from_life] {
-          Machine& owner = at(member);
-          if (owner.life != from_life || owner.fsm->view().number != view.number) return;
-          // Written meanwhile: again.
-          if (owner.disk[block].sequence == source.sequence) owner.to_fill.erase(block);
-          settle(member);
-        });
+  // Answers writes by itself, at once.
+  class HastyStream final : public PeerStream {
+   public:
+    HastyStream(std::unique_ptr<PeerStream> stream, std::shared_ptr<SimConnection> connection)
+        : stream_(std::move(stream)), connection_(std::move(connection)) {}
+    void start(Receiver& receiver) override { stream_->start(receiver); }
+    void send(const StreamHead& head, std::span<const iovec> body) override {
+      stream_->send(head, body);
+      if (head.op != StreamOp::write || head.fill || connection_->end(0).life == nullptr) return;
+      connection_->end(0).life->in(microseconds(1), [connection = connection_, sequence = head.sequence] {
+        SimConnection::End& end = connection->end(0);
+        if (end.receiver != nullptr) end.receiver->on_message({.op = StreamOp::ack, .sequence = sequence}, {});
       });
     }
-  }
+    void close() override { stream_->close(); }
 
-  // Answers what may be answered.
-  void settle(Member member) {
-    Machine& machine = at(member);
-    if (!machine.fsm) return;
-    const Member peer = peer_of(member);
-    if (machine.fsm->primary()) {
-      std::erase_if(machine.pending, [&](const Pending& pending) {
-        if (!complete(machine, pending)) return false;
-        // Filled again when the answer did not wait for the peer.
-        if (machine.filling && !pending.held.has(peer)) machine.to_fill.insert(pending.write->block);
-        return true;
-      });
-      if (machine.draining && machine.pending.empty()) {
-        machine.draining = false;
-        if (machine.fsm->hand_over(local(machine))) note(fmt::format("{} hands over", name(member)));
-        follow(member);
-      }
-    }
-  }
+   private:
+    std::unique_ptr<PeerStream> stream_;
+    std::shared_ptr<SimConnection> connection_;
+  };
 
-  [[nodiscard]] bool complete(Machine& machine, const Pending& pending) {
-    MemberSet needed = machine.fsm->holders();
-    if (options_.bug == Bug::ack_before_peer) needed = {machine.self};
-    if (options_.bug == Bug::skip_outdating && peer_unheard(machine)) needed = {machine.self};
-    for (const Member member : {Member::a, Member::b}) {
-      if (needed.has(member) && !pending.held.has(member)) return false;
-    }
-    if (!pending.held.has(machine.self)) return false;
-    Write& write = *pending.write;
-    if (!write.answered && !write.abandoned) {
-      write.answered = true;
-      ++result_.writes_acknowledged;
-      acknowledged(write);
-    }
-    return true;
-  }
   [[nodiscard]] bool peer_unheard(const Machine& machine) const {
     const Machine& peer = machines_[static_cast<std::size_t>(peer_of(machine.self))];
     return !peer.up || cut(peer.self, machine.self) || cut(machine.self, peer.self);
+  }
+
+  // A client's command at a node.
+  void command(Member member, std::size_t block, const WritePointer& write) {
+    Machine& machine = at(member);
+    if (machine.copy == nullptr || machine.draining || !serves(machine)) return;
+    auto made = std::make_unique<Request>();
+    Request& request = *made;
+    request.sim = this;
+    request.at = member;
+    request.write = write;
+    request.block = block;
+    request.op = write != nullptr ? BlockOp::write : BlockOp::read;
+    request.fua = write != nullptr && write->through;
+    request.offset = block * block_bytes;
+    request.length = block_bytes;
+    if (write != nullptr) request.bytes = block_of(write->value);
+    request.part = {.iov_base = request.bytes.data(), .iov_len = block_bytes};
+    request.data = {&request.part, 1};
+    request.done = [](BlockRequest& ended) noexcept {
+      Request& own = static_cast<Request&>(ended);
+      own.sim->answered(own);
+    };
+    machine.copy->requests.emplace(&request, std::move(made));
+    if (options_.bug == Bug::dirty_reads && write == nullptr) {
+      machine.copy->store->submit(request);
+    } else {
+      machine.copy->replica->submit(request);
+    }
+  }
+
+  void answered(Request& request) {
+    const auto own = at(request.at).copy->requests.extract(&request);
+    if (request.status != BlockStatus::ok) return;
+    if (request.write == nullptr) return seen(request.block, value_of(request.bytes), request.at);
+    Write& write = *request.write;
+    if (write.answered || write.abandoned) return;
+    write.answered = true;
+    ++result_.writes_acknowledged;
+    acknowledged(write);
+  }
+
+  // What a read has returned.
+  void seen(std::size_t block, std::uint64_t value, Member by) {
+    History& history = histories_[block];
+    if (!history.possible.contains(value)) {
+      violated(fmt::format("{} reads {} from block {}, which can only hold {}", name(by), value, block,
+                           fmt::join(history.possible, " ")));
+    }
+    ++result_.reads_answered;
+    history.possible = coming(history);
+    history.possible.insert(value);
+    std::erase_if(history.open, [](const auto& open) { return open.expired(); });
+  }
+
+  // --- a client of the SCSI state: it only ever grows
+  // ------------------------------------------------------------------------------------------------------------------
+  void state_client() {
+    after(milliseconds(5 + roll(200)), [this] {
+      if (finished_) return;
+      const Member to = chance(50) ? Member::a : Member::b;
+      if (at(to).up && at(to).copy != nullptr) {
+        in(to, microseconds(50), [this, to] { use_state(to); });
+      }
+      state_client();
+    });
+  }
+  void use_state(Member to) {
+    Machine& machine = at(to);
+    if (!serves(machine) || machine.draining) return;
+    Machine::Copy& copy = *machine.copy;
+    const std::uint32_t known = copy.state.reservations.generation;
+    if (known < generation_seen_) {
+      violated(fmt::format("{} has the state {}, after {} was acknowledged", name(to), known, generation_seen_));
+    }
+    generation_seen_ = known;
+    if (copy.changing_state || chance(50)) return;
+    copy.changing_state = true;
+    LuState next = copy.state;
+    next.reservations.generation = ++last_generation_;
+    copy.replica->commit(next, [this, to, next](error_code error) {
+      Machine::Copy& owner = *at(to).copy;
+      owner.changing_state = false;
+      if (error) return;
+      owner.state = next;
+      generation_seen_ = std::max(generation_seen_, next.reservations.generation);
+      ++result_.states_acknowledged;
+    });
   }
 
   // --- clients: one writes a block at a time, and reads what it left
@@ -587,10 +694,11 @@ class Sim {
     write->value = ++last_value_;
     write->through = chance(40);
     const std::weak_ptr<Write> watched = write;
+    writes_[write->value] = watched;
     histories_[block].possible.insert(write->value);
     histories_[block].open.push_back(watched);
     histories_[block].since_through.push_back(write->value);
-    in_or_skip(to, [this, to, write] { command(to, write); });
+    if (at(to).up) in(to, microseconds(50), [this, to, block, write] { command(to, block, write); });
     wait_for(block, watched, 0);
   }
   // The client waits for its answer, and gives up when nobody can answer any more or after two seconds.
@@ -607,31 +715,19 @@ class Sim {
   }
 
   void read(std::size_t block, Member to) {
-    in_or_skip(to, [this, block, to] { try_read(block, to, 0); });
+    if (at(to).up) in(to, microseconds(50), [this, to, block] { command(to, block, nullptr); });
     after(milliseconds(60), [this, block] { client(block); });
   }
-  void try_read(std::size_t block, Member to, int rounds) {
-    Machine& machine = at(to);
-    if (rounds > 8 || machine.draining || !serves(machine)) return;
-    const bool busy =
-        std::ranges::any_of(machine.pending, [block](const Pending& pending) { return pending.write->block == block; });
-    if (busy && options_.bug != Bug::dirty_reads) {
-      in(to, milliseconds(3), [this, block, to, rounds] { try_read(block, to, rounds + 1); });
-      return;
-    }
-    const std::uint64_t value = machine.disk[block].cached;
-    History& history = histories_[block];
-    if (!history.possible.contains(value)) {
-      violated(fmt::format("{} reads {} from block {}, which can only hold {}", name(to), value, block,
-                           fmt::join(history.possible, " ")));
-    }
-    ++result_.reads_answered;
-    history.possible = coming(history);
-    history.possible.insert(value);
-    std::erase_if(history.open, [](const auto& open) { return open.expired(); });
-  }
-  void in_or_skip(Member member, const std::function<void()>& what) {
-    if (at(member).up && at(member).fsm) in(member, microseconds(50), what);
+
+  // Reads what others are writing.
+  void onlooker() {
+    after(milliseconds(1 + roll(30)), [this] {
+      if (finished_) return;
+      const Member to = chance(50) ? Member::a : Member::b;
+      const std::size_t block = roll(blocks);
+      if (at(to).up) in(to, microseconds(50), [this, to, block] { command(to, block, nullptr); });
+      onlooker();
+    });
   }
 
   // --- what goes wrong
@@ -641,9 +737,16 @@ class Sim {
       if (mended_) return;
       const Member victim = everybody[roll(options_.witness ? 3 : 2)];
       const Member other = everybody[roll(options_.witness ? 3 : 2)];
-      switch (roll(10)) {
+      switch (roll(11)) {
         case 0:
           stop(victim, true);
+          break;
+        case 9:
+          if (chance(30) && at(victim).copy != nullptr && !at(victim).disk.fails) {
+            note(fmt::format("the disk of {} fails", name(victim)));
+            at(victim).disk.fails = true;
+            ++result_.failed_disks;
+          }
           break;
         case 1:
         case 2:
@@ -698,6 +801,7 @@ class Sim {
     loss_ = 0;
     for (auto& row : cut_) row.fill(false);
     for (const Member member : everybody) {
+      if (at(member).disk.fails) stop(member, false);
       if (!at(member).up && (member != Member::witness || options_.witness)) start(member);
     }
   }
@@ -760,12 +864,22 @@ class Sim {
     if (serving != 1) violated(fmt::format("{} nodes serve after everything was mended", serving));
     if (view_now().in_sync.size() != 2) violated("the pair is not whole after everything was mended");
     for (std::size_t block = 0; block < blocks; ++block) {
-      if (at(Member::a).disk[block].cached != at(Member::b).disk[block].cached)
-        violated(fmt::format("block {} differs", block));
+      if (at(Member::a).disk.cached[block] != at(Member::b).disk.cached[block])
+        violated(fmt::format("block {} differs: {} and {}", block, value_of(at(Member::a).disk.cached[block]),
+                             value_of(at(Member::b).disk.cached[block])));
     }
+    if (at(Member::a).copy->state != at(Member::b).copy->state) violated("the SCSI states differ");
   }
 
+  struct Notes final : LogSink {
+    explicit Notes(Sim& owner) : sim(owner) {}
+    void write(LogLevel, std::string_view line) noexcept override { sim.note(std::string(line)); }
+    Sim& sim;
+  };
+
   SimOptions options_;
+  Notes notes_{*this};
+  LogOutput output_{notes_};
   std::mt19937_64 random_;
   TimePoint begin_{std::chrono::hours(1)};
   TimePoint now_ = begin_;
@@ -779,6 +893,8 @@ class Sim {
   std::optional<Member> fenced_;
   std::uint64_t last_value_ = 0;
   std::array<History, blocks> histories_;
+  std::map<std::uint64_t, std::weak_ptr<Write>> writes_;  // by value
+  std::uint32_t last_generation_ = 0, generation_seen_ = 0;
   std::map<std::uint64_t, View> decided_;
   std::set<std::string> proposed_soundly_;
   View highest_{.number = 1, .primary = Member::a, .in_sync = {Member::a, Member::b}};
@@ -787,6 +903,28 @@ class Sim {
 };
 
 }  // namespace
+
+const char* name(Bug bug) {
+  switch (bug) {
+    case Bug::none:
+      return "none";
+    case Bug::ack_before_peer:
+      return "ack_before_peer";
+    case Bug::skip_outdating:
+      return "skip_outdating";
+    case Bug::ignore_lease:
+      return "ignore_lease";
+    case Bug::forget_votes:
+      return "forget_votes";
+    case Bug::trust_lost_memory:
+      return "trust_lost_memory";
+    case Bug::lose_dirty_map:
+      return "lose_dirty_map";
+    case Bug::dirty_reads:
+      return "dirty_reads";
+  }
+  return "?";
+}
 
 SimResult simulate(const SimOptions& options) {
   return Sim(options).run();

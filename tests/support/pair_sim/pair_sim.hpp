@@ -1,26 +1,19 @@
-// A pair and its witness in one thread, from a seed: the real agreement (NodeFsm, WitnessFsm) over simulated clocks,
-// links, disks and clients.
+// A pair and its witness in one thread, from a seed: the real agreement (NodeFsm, WitnessFsm), the real copies
+// (Replica, DirtyMap) and what stands between them (Roles), over simulated clocks, links, disks and clients.
 //
-//    clients ── write, read ──► node a ◄── writes, filling ──► node b
-//                                  └──── agreement ── witness ────┘
+//    clients ── write, read, change of state ──► node a ◄── stream ──► node b
+//                                                  └──── agreement ── witness ────┘
 //
-// The data path is a model that keeps the contract which INVARIANTS.md asks of it: it holds an answer until holders()
-// have the write, and asks may_serve() before it answers. What goes wrong: loss, delay, repetition and reordering of
-// messages, one-way and complete cuts, pauses, clocks of different rate, ends of processes (memory kept) and of power
-// (unsynchronised writes and records gone).
+// What goes wrong: loss, delay, repetition and reordering of messages, broken connections, one-way and complete cuts,
+// pauses, clocks of different rate, disks that fail, ends of processes (memory kept) and of power (what was not
+// synchronised is gone in part; pages and writes under way are torn).
 #pragma once
 
 #include <cstdint>
-#include <functional>
-#include <map>
-#include <memory>
-#include <random>
-#include <set>
 #include <string>
 #include <vector>
 
 #include "target/replication/node_fsm.hpp"
-#include "target/replication/witness_fsm.hpp"
 
 namespace mpath::target::replication::test {
 
@@ -36,6 +29,10 @@ enum class Bug : std::uint8_t {
   dirty_reads,        // reads do not wait for writes that are not everywhere
 };
 
+[[nodiscard]] const char* name(Bug bug);
+inline constexpr Bug bugs[] = {Bug::ack_before_peer,   Bug::skip_outdating, Bug::ignore_lease, Bug::forget_votes,
+                               Bug::trust_lost_memory, Bug::lose_dirty_map, Bug::dirty_reads};
+
 struct SimOptions {
   std::uint64_t seed = 1;
   bool witness = true;
@@ -47,8 +44,8 @@ struct SimOptions {
 struct SimResult {
   std::string violation;           // empty: the invariants held
   std::vector<std::string> trace;  // the last events before it
-  std::uint64_t writes_acknowledged = 0, reads_answered = 0, views = 0, events = 0, takeovers = 0, power_cuts = 0,
-                kills = 0;
+  std::uint64_t writes_acknowledged = 0, reads_answered = 0, states_acknowledged = 0, views = 0, events = 0,
+                takeovers = 0, power_cuts = 0, kills = 0, failed_disks = 0, fillings = 0;
 };
 
 [[nodiscard]] SimResult simulate(const SimOptions& options);

@@ -33,7 +33,7 @@ struct Wanted {
 
 struct Tally {
   std::mutex mutex;
-  std::uint64_t seeds = 0, writes = 0, reads = 0, takeovers = 0, kills = 0, power_cuts = 0;
+  std::uint64_t seeds = 0, writes = 0, reads = 0, states = 0, takeovers = 0, kills = 0, power_cuts = 0, disks = 0;
   std::vector<std::pair<std::uint64_t, std::string>> violations;
 };
 
@@ -55,6 +55,8 @@ bool run(const Wanted& wanted, const std::string& name, SimOptions options) {
       ++tally.seeds;
       tally.writes += result.writes_acknowledged;
       tally.reads += result.reads_answered;
+      tally.states += result.states_acknowledged;
+      tally.disks += result.failed_disks;
       tally.takeovers += result.takeovers;
       tally.kills += result.kills;
       tally.power_cuts += result.power_cuts;
@@ -71,8 +73,10 @@ bool run(const Wanted& wanted, const std::string& name, SimOptions options) {
   work();
   threads.clear();
   fmt::print(
-      "{:>8}: {} seeds, {} writes acknowledged, {} reads, {} takeovers, {} kills, {} power cuts, {} violations\n", name,
-      tally.seeds, tally.writes, tally.reads, tally.takeovers, tally.kills, tally.power_cuts, tally.violations.size());
+      "{:>8}: {} seeds, {} writes and {} states acknowledged, {} reads, {} takeovers, {} kills, {} power cuts, "
+      "{} failed disks, {} violations\n",
+      name, tally.seeds, tally.writes, tally.states, tally.reads, tally.takeovers, tally.kills, tally.power_cuts,
+      tally.disks, tally.violations.size());
   for (const auto& [seed, what] : tally.violations) fmt::print("  seed {}: {}\n", seed, what);
   return tally.violations.empty();
 }
@@ -93,11 +97,16 @@ int main(int argc, char** argv) {
   app.add_option("--seeds", wanted.seeds, "how many");
   app.add_option("--seconds", wanted.seconds, "stop after that long, for each setting");
   app.add_option("--jobs", wanted.jobs, "threads")->check(CLI::Range(1, 1024));
+  std::string bug;
+  std::map<std::string, Bug> known;
+  for (const Bug each : bugs) known.emplace(name(each), each);
+  app.add_option("--bug", bug, "plants one: the simulator should find it")->check(CLI::IsMember(known));
   app.add_flag("--trace", wanted.trace, "print the last events of each seed");
   CLI11_PARSE(app, argc, argv);
   bool kept = true;
-  for (const auto& [name, options] : settings) {
-    if (wanted.setting.empty() || wanted.setting == name) kept = run(wanted, name, options) && kept;
+  for (auto [setting, options] : settings) {
+    if (!bug.empty()) options.bug = known.at(bug);
+    if (wanted.setting.empty() || wanted.setting == setting) kept = run(wanted, setting, options) && kept;
   }
   return kept ? 0 : 1;
 }
