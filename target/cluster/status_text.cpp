@@ -169,10 +169,9 @@ std::string format_amount(std::uint64_t bytes) {
 std::string status_text(const ClusterStatus& status) {
   std::string text;
   for (const std::string& alarm : status.alarms) text += fmt::format("ALARM: {}\n", alarm);
-  if (status.suspect)
-    text += "ALARM: this node lost its memory while writes were cached: it may lack some until it is filled\n";
-  text += fmt::format("cluster {}, node {}{}\n", status.name, name(status.self),
-                      status.maintenance ? ", in maintenance: no takeover by itself" : "");
+  text += fmt::format("cluster {}, node {}{}{}\n", status.name, name(status.self),
+                      status.maintenance ? ", in maintenance: no takeover by itself" : "",
+                      status.suspect ? ", suspect: it may lack writes until it is filled" : "");
   const auto line = [&text](std::string_view what, const std::string& value) {
     text += fmt::format("  {:<11} {}\n", what, value);
   };
