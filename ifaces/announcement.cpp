@@ -1,5 +1,7 @@
 #include "ifaces/announcement.hpp"
 
+#include <algorithm>
+
 #include "base/bytes.hpp"
 #include "base/check.hpp"
 
@@ -53,6 +55,31 @@ std::vector<std::byte> neighbour_advertisement(const MacBytes& mac, std::span<co
   writer.bytes(mac);
   CHECK(writer.ok() && writer.remaining() == 0);
   return packet;
+}
+
+std::optional<MacBytes> arp_sender(std::span<const std::byte> packet, std::span<const std::byte, 4> address) {
+  Reader reader(packet);
+  const bool ethernet = reader.u16() == hardware_ethernet && reader.u16() == protocol_ipv4;
+  const bool lengths = reader.u8() == 6 && reader.u8() == 4;
+  reader.skip(2);  // request or reply
+  MacBytes sender;
+  reader.copy_to(sender);
+  const auto owner = reader.bytes(address.size());
+  if (!reader.ok() || !ethernet || !lengths || !std::ranges::equal(owner, address)) return std::nullopt;
+  return sender;
+}
+
+std::optional<MacBytes> advertisement_sender(std::span<const std::byte> packet,
+                                             std::span<const std::byte, 16> address) {
+  Reader reader(packet);
+  const bool advertisement = reader.u8() == type_advertisement && reader.u8() == 0;
+  reader.skip(6);  // checksum, flags
+  const auto owner = reader.bytes(address.size());
+  const bool option = reader.u8() == option_target_link_layer && reader.u8() == 1;
+  MacBytes sender;
+  reader.copy_to(sender);
+  if (!reader.ok() || !advertisement || !option || !std::ranges::equal(owner, address)) return std::nullopt;
+  return sender;
 }
 
 }  // namespace mpath

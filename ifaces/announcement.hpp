@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -21,5 +22,12 @@ enum class ArpForm : std::uint8_t { request, reply };
 // An unsolicited neighbour advertisement (RFC 4861, 4.4) with the override flag; the checksum is the kernel's business.
 [[nodiscard]] std::vector<std::byte> neighbour_advertisement(const MacBytes& mac,
                                                              std::span<const std::byte, 16> address);
+
+// Who announces the address in a packet that was heard: the hardware address, when it is an announcement of this
+// address at all. For IPv4 any ARP packet of the address's owner counts.
+[[nodiscard]] std::optional<MacBytes> arp_sender(std::span<const std::byte> packet,
+                                                 std::span<const std::byte, 4> address);
+[[nodiscard]] std::optional<MacBytes> advertisement_sender(std::span<const std::byte> packet,
+                                                           std::span<const std::byte, 16> address);
 
 }  // namespace mpath

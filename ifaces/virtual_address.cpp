@@ -13,6 +13,10 @@
 
 #include <algorithm>
 #include <array>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -21,11 +25,17 @@
 #include <utility>
 
 #include "base/unique_fd.hpp"
+#include "base/within.hpp"
 #include "ifaces/announcement.hpp"
 #include "ifaces/route_socket.hpp"
 
 namespace mpath {
+
+using boost::asio::awaitable;
+
 namespace {
+
+constexpr auto as_tuple = boost::asio::as_tuple(boost::asio::use_awaitable);
 
 constexpr std::array<std::chrono::milliseconds, 4> told_after = {
     std::chrono::milliseconds(0), std::chrono::milliseconds(50), std::chrono::milliseconds(200),
@@ -71,6 +81,11 @@ class Promotion {
   ~Promotion() {
     if (before_ == "0") std::ofstream(file_) << before_;
   }
+  [[nodiscard]] bool in_force() const {
+    std::string now;
+    std::ifstream(file_) >> now;
+    return now == "1";
+  }
   Promotion(const Promotion&) = delete;
   Promotion& operator=(const Promotion&) = delete;
 
@@ -78,6 +93,19 @@ class Promotion {
   std::string file_;
   std::string before_;
 };
+
+// What went along with the address all the same: /proc/sys may be out of our reach.
+void put_back_others(RouteSocket& socket, const Nic& before, std::span<const std::byte> removed) {
+  const auto nics = list_nics();
+  if (!nics) return;
+  for (const Nic& nic : *nics) {
+    if (nic.index != before.index) continue;
+    for (const NicAddress& each : before.addresses) {
+      if (same_address(each, removed) || std::ranges::find(nic.addresses, each) != nic.addresses.end()) continue;
+      static_cast<void>(socket.add_address(nic.index, each, std::chrono::seconds(0)));
+    }
+  }
+}
 
 // Nothing when the device has no neighbours that it would have to tell of a change: loopback, tunnels.
 Result<std::optional<MacBytes>> mac_of(int fd, const std::string& nic) {
@@ -139,6 +167,53 @@ error_code tell_v6(unsigned index, const std::string& nic, std::span<const std::
   const std::vector<std::byte> packet = neighbour_advertisement(**mac, address);
   return sent(
       ::sendto(fd, packet.data(), packet.size(), 0, reinterpret_cast<const sockaddr*>(&everybody), sizeof everybody));
+}
+
+// ---- hearing others ------------------------------------------------------------------------------------------------
+
+UniqueFd hear_v4(unsigned index) {
+  UniqueFd fd(::socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  sockaddr_ll here{};
+  here.sll_family = AF_PACKET;
+  here.sll_protocol = htons(ETH_P_ARP);
+  here.sll_ifindex = static_cast<int>(index);
+  if (fd && ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&here), sizeof here) != 0) fd.reset();
+  return fd;
+}
+
+UniqueFd hear_v6(unsigned index) {
+  UniqueFd fd(::socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_ICMPV6));
+  if (!fd) return fd;
+  icmp6_filter only;
+  ICMP6_FILTER_SETBLOCKALL(&only);
+  ICMP6_FILTER_SETPASS(ND_NEIGHBOR_ADVERT, &only);
+  ipv6_mreq everybody{};
+  ::inet_pton(AF_INET6, "ff02::1", &everybody.ipv6mr_multiaddr);
+  everybody.ipv6mr_interface = index;
+  const bool ready = ::setsockopt(fd.get(), IPPROTO_ICMPV6, ICMP6_FILTER, &only, sizeof only) == 0 &&
+                     ::setsockopt(fd.get(), IPPROTO_IPV6, IPV6_ADD_MEMBERSHIP, &everybody, sizeof everybody) == 0;
+  if (!ready) fd.reset();
+  return fd;
+}
+
+// Until one other than `own` announces the address.
+awaitable<bool> hear_another(boost::asio::posix::stream_descriptor& ears, std::vector<std::byte> address,
+                             MacBytes own) {
+  std::array<std::byte, 256> packet{};
+  for (;;) {
+    const ssize_t got = ::recv(ears.native_handle(), packet.data(), packet.size(), MSG_DONTWAIT);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0 && errno != EAGAIN) co_return false;
+    if (got < 0) {
+      const auto [error] = co_await ears.async_wait(boost::asio::posix::stream_descriptor::wait_read, as_tuple);
+      if (error) co_return false;
+      continue;
+    }
+    const auto bytes = std::span(packet).first(static_cast<std::size_t>(got));
+    const auto sender = address.size() == 4 ? arp_sender(bytes, std::span(address).first<4>())
+                                            : advertisement_sender(bytes, std::span(address).first<16>());
+    if (sender && *sender != own) co_return true;
+  }
 }
 
 }  // namespace
@@ -206,6 +281,24 @@ std::expected<void, std::string> VirtualAddress::remove() {
   return take_off(*nics, nullptr);
 }
 
+awaitable<bool> VirtualAddress::claimed_by_another(TimePoint deadline) {
+  alarm_->cancel();
+  renewal_->cancel();
+  if (place_.index == 0) co_return false;
+  const auto address = bytes_of(options_.address);
+  UniqueFd socket = address.size() == 4 ? hear_v4(place_.index) : hear_v6(place_.index);
+  if (!socket) co_return false;
+  const auto own = mac_of(socket.get(), place_.nic);
+  if (!own || !*own) co_return false;
+  boost::asio::posix::stream_descriptor ears(co_await boost::asio::this_coro::executor);
+  boost::system::error_code error;
+  ears.assign(socket.get(), error);
+  if (error) co_return false;
+  static_cast<void>(socket.release());
+  const auto heard = co_await within(clock_, deadline, hear_another(ears, address, **own));
+  co_return heard.value_or(false);
+}
+
 std::expected<bool, std::string> VirtualAddress::present() const {
   const auto nics = list_nics();
   if (!nics) return std::unexpected("cannot list the interfaces: " + nics.error().message());
@@ -267,7 +360,9 @@ std::expected<void, std::string> VirtualAddress::take_off(const std::vector<Nic>
         socket.emplace(*std::move(opened));
       }
       const Promotion promotion(nic.name);
+      const bool promoted = promotion.in_force();
       if (const error_code error = socket->remove_address(nic.index, each)) return fail(error);
+      if (!promoted && ours.size() == 4) put_back_others(*socket, nic, ours);
     }
   }
   return {};

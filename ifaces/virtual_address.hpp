@@ -19,6 +19,7 @@
 // Errors:  one line for people. What cannot be announced or told again is said to `on_trouble`, once per announcement.
 #pragma once
 
+#include <boost/asio/awaitable.hpp>
 #include <chrono>
 #include <cstddef>
 #include <expected>
@@ -54,6 +55,10 @@ class VirtualAddress {
   [[nodiscard]] std::expected<void, std::string> add();
   // Afterwards no interface has it. Announcing ends. The machine's other addresses stay.
   [[nodiscard]] std::expected<void, std::string> remove();
+  // While add() has put it on: true as soon as another machine announces it, false at `deadline`, or when nothing can
+  // be heard. It is no longer announced or told to the kernel again: remove() comes next. Must not be destroyed
+  // meanwhile.
+  [[nodiscard]] boost::asio::awaitable<bool> claimed_by_another(TimePoint deadline);
   // Any interface has it.
   [[nodiscard]] std::expected<bool, std::string> present() const;
   // Tells the neighbours again, from the first to the last time: after a cable or a switch came back, say. Only what

@@ -54,7 +54,7 @@ void VirtualService::clear() {
   }
 }
 
-awaitable<void> VirtualService::become(bool serving) {
+awaitable<void> VirtualService::become(bool serving, Duration other_takes_it) {
   wanted_ = serving;
   while (!idle_.is_set()) co_await idle_.wait_uncancelled();  // whoever is at it sees the wish too
   idle_.clear();
@@ -67,9 +67,21 @@ awaitable<void> VirtualService::become(bool serving) {
     if (wanted_) {
       take();
     } else {
-      co_await leave();
+      co_await leave(other_takes_it);
     }
   }
+  if (!serving_ || !std::exchange(hushed_, false)) co_return;
+  for (const auto& each : addresses_) co_await drop(*each);  // the hand-over came to nothing: they may come again
+}
+
+awaitable<void> VirtualService::hush() {
+  hushed_ = true;
+  for (const auto& each : addresses_) co_await doors_.mute_connections(each->numeric);
+}
+
+awaitable<std::size_t> VirtualService::drop(const Moving& moving) {
+  doors_.drop_logins(moving.numeric);
+  co_return co_await doors_.drop_connections(moving.numeric);
 }
 
 void VirtualService::take() {
@@ -95,14 +107,17 @@ void VirtualService::try_again() {
   retry_->set(clock_.now() + retry_after);
 }
 
-awaitable<void> VirtualService::leave() {
+awaitable<void> VirtualService::leave(Duration other_takes_it) {
   serving_ = false;
   retry_->cancel();
   if (addresses_.empty()) co_return;
   note(listen_trouble_, doors_.listen(false));
+  co_await hush();
+  const TimePoint patience = clock_.now() + other_takes_it;
+  hushed_ = false;
   for (const auto& each : addresses_) {
-    doors_.drop_logins(each->numeric);
-    const std::size_t dropped = co_await doors_.drop_connections(each->numeric);
+    if (other_takes_it > Duration{}) static_cast<void>(co_await each->address.claimed_by_another(patience));
+    const std::size_t dropped = co_await drop(*each);
     each->announce_trouble.clear();
     note(each->trouble, each->address.remove());
     if (each->trouble.empty()) log_.notice("virtual IP {}: has left connections={}", each->address.text(), dropped);

@@ -1,13 +1,16 @@
 // The virtual IP of the pair on this node, with the portals on it and whoever came to them.
 //
 //    serve:  listen (the address need not be there yet), then the address is put on and announced
-//    rest:   listen no more, reset logins and connections, then the address is taken off: nobody waits in silence, and
-//            the other node finds it free
+//    hush:   whoever came to it hears nothing more, least of all that the unit is on its way to standby
+//    rest:   listen no more, hush; when the other node is about to take it, wait until it has announced the address;
+//    then
+//            reset logins and connections, and take the address off: nobody waits in silence, and who comes again at
+//            once finds the other node
 //
 // Threads:   the control thread.
 // Order:     one change at a time; the last wish wins, what lies between may be left out.
-// Errors:    logged, tried again every 2 s, and alarms until they are over: a pair serves over ALUA without its virtual
-// IP. Ownership: everything in Doors is borrowed. Destroy after rest() has ended.
+// Errors:    logged, tried again every 2 s, and alarms until they are over: the pair serves over ALUA all the same.
+// Ownership: everything in Doors is borrowed. Destroy after rest() has ended.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
@@ -33,6 +36,7 @@ class VirtualService {
     // With the portals on virtual addresses, or without them. An error is one line.
     std::function<std::expected<void, std::string>(bool with_virtual)> listen;
     std::function<void(const IpAddress&)> drop_logins;                               // Portals::drop_local()
+    std::function<boost::asio::awaitable<void>(IpAddress)> mute_connections;         // Sessions::mute_local()
     std::function<boost::asio::awaitable<std::size_t>(IpAddress)> drop_connections;  // Sessions::drop_local()
     std::function<bool()> may_serve;  // false: the role may have gone already (the lease is over)
   };
@@ -43,8 +47,13 @@ class VirtualService {
   // First thing at the start, before anything answers: what a killed life left behind goes.
   void clear();
   // Each ends when the last wish is fulfilled as far as it can be.
-  [[nodiscard]] boost::asio::awaitable<void> serve() { return become(true); }
-  [[nodiscard]] boost::asio::awaitable<void> rest() { return become(false); }
+  [[nodiscard]] boost::asio::awaitable<void> serve() { return become(true, {}); }
+  // `other_takes_it`: for how long to wait for that. None at shutdown, or when the other node is not there.
+  [[nodiscard]] boost::asio::awaitable<void> rest(Duration other_takes_it = {}) {
+    return become(false, other_takes_it);
+  }
+  // In a hand-over, before commands that were held back are judged anew; rest() or serve() must follow.
+  [[nodiscard]] boost::asio::awaitable<void> hush();
   // After cables came back, say.
   void announce();
 
@@ -54,11 +63,12 @@ class VirtualService {
 
  private:
   struct Moving;
-  [[nodiscard]] boost::asio::awaitable<void> become(bool serving);
+  [[nodiscard]] boost::asio::awaitable<void> become(bool serving, Duration other_takes_it);
   void take();
   void put_on(Moving& moving);
   void try_again();
-  [[nodiscard]] boost::asio::awaitable<void> leave();
+  [[nodiscard]] boost::asio::awaitable<void> leave(Duration other_takes_it);
+  [[nodiscard]] boost::asio::awaitable<std::size_t> drop(const Moving& moving);
   void note(std::string& trouble, const std::expected<void, std::string>& done);
 
   // Constant after construction.
@@ -70,6 +80,7 @@ class VirtualService {
   std::string listen_trouble_;
   bool wanted_ = false;
   bool serving_ = false;
+  bool hushed_ = false;  // some connections may be mute
   Event idle_;
   std::unique_ptr<Alarm> retry_;
 };

@@ -72,7 +72,7 @@ void Connection::start(std::vector<std::byte> first, std::span<const std::byte> 
 // ---- event loop handlers -------------------------------------------------------------------------------------------
 
 void Connection::arm_read() {
-  if (reading_ || closed_ || finishing_) return;
+  if (reading_ || closed_ || finishing_ || muted_) return;
   reading_ = true;
   socket_.async_wait(Socket::wait_read,
                      in_memory(read_memory_, [this](const boost::system::error_code& error) { on_readable(error); }));
@@ -97,7 +97,7 @@ void Connection::post_pump() {
 void Connection::on_readable(error_code error) {
   ++counters_.wakes;
   reading_ = false;
-  if (!error && !closed_ && !finishing_) {
+  if (!error && !closed_ && !finishing_ && !muted_) {
     receiving_ = true;
     receive_rounds();
     receiving_ = false;
@@ -134,7 +134,7 @@ void Connection::receive_rounds() {
   for (int round = 0; round < receive_rounds_max; ++round) {
     const std::size_t missing = receive_once();
     parse();
-    if (closed_ || finishing_ || congested()) return;
+    if (closed_ || finishing_ || muted_ || congested()) return;
     if (missing > 0) return;  // the socket had no more
   }
 }
@@ -206,7 +206,7 @@ std::size_t Connection::receive_once() {
 
 void Connection::parse() {
   bool more = true;
-  while (more && !closed_ && !finishing_ && !congested()) {
+  while (more && !closed_ && !finishing_ && !muted_ && !congested()) {
     switch (part_) {
       case Part::header:
         more = parse_header();
@@ -306,7 +306,7 @@ bool Connection::parse_trailer() {
 // ---- output --------------------------------------------------------------------------------------------------------
 
 void Connection::send(OutPdu& pdu) {
-  if (closed_) {
+  if (closed_ || muted_) {
     user_.on_sent(pdu);
     return;
   }
@@ -415,6 +415,15 @@ void Connection::close(error_code why) {
     if (pdu != &login_) user_.on_sent(*pdu);
   }
   end_if_idle();
+}
+
+void Connection::mute() {
+  if (closed_ || muted_) return;
+  muted_ = true;
+  sent_ = 0;
+  while (OutPdu* const pdu = out_.pop_front()) {
+    if (pdu != &login_) user_.on_sent(*pdu);
+  }
 }
 
 void Connection::reset(error_code why) {

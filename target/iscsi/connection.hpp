@@ -99,7 +99,10 @@ class Connection {
     if (!writing_ && !closed_) flush();
   }
   void close(error_code why);
-  // The same, and the peer sees RST instead of an orderly end.
+  // Nothing is received or sent any more, what waits to be sent included: the peer hears nothing until close() or
+  // reset(), which must follow soon.
+  void mute();
+  // The same as close(), and the peer sees RST instead of an orderly end.
   void reset(error_code why);
   // Nothing is received any more; closes when all is sent.
   void finish();
@@ -144,6 +147,7 @@ class Connection {
   Socket socket_;
   bool closed_ = false;
   bool finishing_ = false;
+  bool muted_ = false;
   bool active_ = false;
   bool reading_ = false;  // a wait is outstanding
   bool writing_ = false;

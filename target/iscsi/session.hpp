@@ -115,6 +115,8 @@ class Session final : public std::enable_shared_from_this<Session> {
   // Ends the connections that came to this address: their sockets are closed, with RST, when it returns. The session
   // goes with its last one. Returns how many there were.
   std::size_t reset_connections(const IpAddress& local);
+  // Their initiators hear nothing more, until they are reset.
+  void mute_connections(const IpAddress& local);
   // `targets` holds the session's target still. `done` when units that left are detached.
   void update(std::shared_ptr<const TargetsView> targets, std::function<void()> done);
   void set_targets(std::shared_ptr<const TargetsView> targets) { options_.targets = std::move(targets); }
@@ -198,6 +200,7 @@ class Session final : public std::enable_shared_from_this<Session> {
   void abort_member(Member& member);
 
   // --- life (session_life.cpp)
+  [[nodiscard]] std::vector<Member*> members_at(const IpAddress& local);
   void apply_view();
   void attach(LunSlot& slot);
   void detach(LunSlot& slot);

@@ -189,17 +189,27 @@ void Session::drop_connection(std::uint16_t cid, std::function<void()> done) {
   member->link.close(std::make_error_code(std::errc::connection_aborted));
 }
 
-std::size_t Session::reset_connections(const IpAddress& local) {
-  std::size_t count = 0;
+std::vector<Member*> Session::members_at(const IpAddress& local) {
+  std::vector<Member*> found;
   for (const auto& member : members_) {
     const auto address = iscsi::parse_target_address(member->local);
-    if (member->gone || !address || parse_ip_address(address->host) != local) continue;
+    if (!member->gone && address && parse_ip_address(address->host) == local) found.push_back(member.get());
+  }
+  return found;
+}
+
+void Session::mute_connections(const IpAddress& local) {
+  for (Member* const member : members_at(local)) member->link.mute();
+}
+
+std::size_t Session::reset_connections(const IpAddress& local) {
+  const auto leaving = members_at(local);
+  for (Member* const member : leaving) {
     log_.notice("connection {} reset remote={} reason=\"its address leaves this machine\"", member->cid,
                 member->remote);
     member->link.reset(std::make_error_code(std::errc::connection_aborted));
-    ++count;
   }
-  return count;
+  return leaving.size();
 }
 
 void Member::on_closed(Connection&, error_code why) {

@@ -372,6 +372,15 @@ awaitable<bool> Sessions::disconnect(std::uint32_t sid) {
   co_return false;
 }
 
+awaitable<void> Sessions::mute_local(IpAddress address) {
+  const std::shared_ptr<Impl> impl = impl_;
+  for (const auto& entry : impl->matching({})) {
+    if (entry->session == nullptr) continue;
+    const auto mute = [session = entry->session, address] { session->mute_connections(address); };
+    co_await run_on(*entry->shard, mute);
+  }
+}
+
 awaitable<std::size_t> Sessions::drop_local(IpAddress address) {
   const std::shared_ptr<Impl> impl = impl_;
   std::size_t count = 0;

@@ -12,11 +12,14 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <array>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
 #include <optional>
 #include <vector>
 
@@ -433,6 +436,81 @@ TEST_F(VirtualAddressTest, ItIsNotKeptWhileAnotherMayHaveIt) {
   EXPECT_GE(heard(ears, 2).size(), 2U) << "it came back, and nobody was told";
 }
 
+TEST_F(VirtualAddressTest, HearsThatAnotherMachineHasTakenIt) {
+  for (const char* text : {moving, moving6}) {
+    boost::asio::io_context context;
+    on_machine(0);
+    VirtualAddress here(clock_, options(text, 0));
+    ASSERT_TRUE(here.add());
+    std::optional<bool> claimed;
+    boost::asio::co_spawn(context, here.claimed_by_another(clock_.now() + 10s),
+                          [&claimed](const std::exception_ptr&, bool answer) { claimed = answer; });
+    context.poll();
+    EXPECT_FALSE(claimed);
+    on_machine(1);
+    VirtualAddress there(clock_, options(text, 0));
+    ASSERT_TRUE(there.add());
+    on_machine(0);
+    for (int i = 0; i < 4000 && !claimed; ++i) context.run_one_for(5ms);
+    EXPECT_EQ(claimed, true) << text;
+    ASSERT_TRUE(here.remove());
+    on_machine(1);
+    ASSERT_TRUE(there.remove());
+  }
+}
+
+TEST_F(VirtualAddressTest, DoesNotTakeItsOwnVoiceForAnother) {
+  boost::asio::io_context context;
+  on_machine(0);
+  VirtualAddress address(clock_, options());
+  const auto wait = [&](Duration limit) {
+    std::optional<bool> claimed;
+    boost::asio::co_spawn(context, address.claimed_by_another(clock_.now() + limit),
+                          [&claimed](const std::exception_ptr&, bool answer) { claimed = answer; });
+    context.restart();
+    context.poll();
+    return claimed;
+  };
+  EXPECT_EQ(wait(1s), false) << "not here at all";
+  ASSERT_TRUE(address.add());
+  std::optional<bool> claimed;
+  boost::asio::co_spawn(context, address.claimed_by_another(clock_.now() + 1s),
+                        [&claimed](const std::exception_ptr&, bool answer) { claimed = answer; });
+  context.restart();
+  context.poll();
+  address.announce();
+  context.poll();
+  EXPECT_FALSE(claimed);
+  clock_.run_for(1s);
+  context.restart();
+  context.poll();
+  EXPECT_EQ(claimed, false);
+}
+
+TEST_F(VirtualAddressTest, WithoutAKernelThatPromotesTheOthersArePutBack) {
+  on_machine(0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    constexpr unsigned long locked = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+    if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        ::mount("/proc/sys", "/proc/sys", nullptr, MS_BIND | MS_REC, nullptr) != 0 ||
+        ::mount(nullptr, "/proc/sys", nullptr, MS_REMOUNT | MS_BIND | MS_RDONLY | locked, nullptr) != 0) {
+      ::_exit(9);
+    }
+    ip("addr del 10.9.0.1/24 dev ve0");
+    VirtualAddress address(clock_, options(moving, 24, "ve0"));
+    if (!address.add()) ::_exit(1);
+    ip("addr add 10.9.0.1/24 dev ve0");
+    ip("addr add 10.9.0.5/24 dev ve0");
+    if (!address.remove()) ::_exit(2);
+    ::_exit(holds("ve0", "10.9.0.1/24") && holds("ve0", "10.9.0.5/24") && !holds("ve0", "10.9.0.10/24") ? 0 : 3);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  if (WEXITSTATUS(status) == 9) GTEST_SKIP() << "cannot make /proc/sys read-only";
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
 TEST_F(VirtualAddressTest, ADeviceThatHasGoneIsToldOnce) {
   on_machine(0);
   cable("other0", "other1");
@@ -505,6 +583,28 @@ TEST(Announcement, BytesAsTheStandardsHaveThem) {
             "8800000020000000"
             "fd000000000000000000000000000010"
             "0201020000000007");
+  EXPECT_EQ(arp_sender(gratuitous_arp(ArpForm::request, mac, v4), v4), mac);
+  EXPECT_EQ(arp_sender(gratuitous_arp(ArpForm::reply, mac, v4), v4), mac);
+  EXPECT_EQ(advertisement_sender(neighbour_advertisement(mac, v6), v6), mac);
+}
+
+TEST(Announcement, OthersAndDamagedOnesAreNotHeard) {
+  const MacBytes mac{};
+  const std::array<std::byte, 4> v4{std::byte{10}, std::byte{9}, std::byte{0}, std::byte{10}};
+  const std::array<std::byte, 4> other4{std::byte{10}, std::byte{9}, std::byte{0}, std::byte{11}};
+  std::array<std::byte, 16> v6{};
+  std::array<std::byte, 16> other6{};
+  other6[15] = std::byte{1};
+  const auto arp = gratuitous_arp(ArpForm::reply, mac, v4);
+  const auto advertisement = neighbour_advertisement(mac, v6);
+  EXPECT_FALSE(arp_sender(arp, other4));
+  EXPECT_FALSE(advertisement_sender(advertisement, other6));
+  EXPECT_FALSE(arp_sender(advertisement, v4));
+  EXPECT_FALSE(advertisement_sender(arp, v6));
+  for (std::size_t size = 0; size < 18; ++size) EXPECT_FALSE(arp_sender(std::span(arp).first(size), v4)) << size;
+  for (std::size_t size = 0; size < advertisement.size(); ++size) {
+    EXPECT_FALSE(advertisement_sender(std::span(advertisement).first(size), v6)) << size;
+  }
 }
 
 }  // namespace

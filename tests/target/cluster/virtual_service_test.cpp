@@ -1,11 +1,20 @@
 // The virtual IP with its portals and connections: what happens in which order, on a real device in a namespace.
 #include "target/cluster/virtual_service.hpp"
 
+#include <arpa/inet.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
+#include <sys/socket.h>
+
+#include <array>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <optional>
 
 #include "base/sim_clock.hpp"
+#include "base/unique_fd.hpp"
+#include "ifaces/announcement.hpp"
 #include "tests/ifaces/namespace.hpp"
 
 namespace mpath::target::cluster {
@@ -37,8 +46,13 @@ class VirtualServiceTest : public NamespaceTest {
                   note("drop logins");
                   EXPECT_EQ(address, parse_ip_address("10.9.0.10"));
                 },
+            .mute_connections = [this](IpAddress) { return mute(); },
             .drop_connections = [this](IpAddress) { return drop(); },
             .may_serve = [] { return true; }};
+  }
+  awaitable<void> mute() {
+    note("mute");
+    co_return;
   }
   awaitable<std::size_t> drop() {
     note("drop connections");
@@ -54,6 +68,23 @@ class VirtualServiceTest : public NamespaceTest {
   [[nodiscard]] static bool here(const std::string& address = "10.9.0.10") {
     SimClock clock;
     return VirtualAddress(clock, {.address = address, .on_trouble = {}, .may_keep = {}}).present() == true;
+  }
+  // As another machine at the far end of the cable would.
+  static void announce_from(const char* nic) {
+    const UniqueFd socket(::socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    const MacBytes mac{std::byte{2}, std::byte{0}, std::byte{0}, std::byte{0}, std::byte{0}, std::byte{9}};
+    const std::array<std::byte, 4> address{std::byte{10}, std::byte{9}, std::byte{0}, std::byte{10}};
+    const auto packet = gratuitous_arp(ArpForm::request, mac, address);
+    sockaddr_ll everybody{};
+    everybody.sll_family = AF_PACKET;
+    everybody.sll_protocol = htons(ETH_P_ARP);
+    everybody.sll_ifindex = static_cast<int>(::if_nametoindex(nic));
+    everybody.sll_halen = ETH_ALEN;
+    std::memset(everybody.sll_addr, 0xff, ETH_ALEN);
+    EXPECT_EQ(::sendto(socket.get(), packet.data(), packet.size(), 0, reinterpret_cast<const sockaddr*>(&everybody),
+                       sizeof everybody),
+              static_cast<ssize_t>(packet.size()))
+        << std::strerror(errno);
   }
   void begin(awaitable<void> work) {
     ++running_;
@@ -97,7 +128,7 @@ TEST_F(VirtualServiceTest, ListensBeforeItComesAndDropsBeforeItGoes) {
   run(service_->rest());
   EXPECT_FALSE(here());
   EXPECT_FALSE(service_->here());
-  EXPECT_EQ(seen_, (Lines{"listen no more (here)", "drop logins (here)", "drop connections (here)"}));
+  EXPECT_EQ(seen_, (Lines{"listen no more (here)", "mute (here)", "drop logins (here)", "drop connections (here)"}));
   EXPECT_TRUE(service_->alarms().empty());
 }
 
@@ -126,8 +157,55 @@ TEST_F(VirtualServiceTest, TheLastWishWins) {
   settle();
   EXPECT_EQ(running_, 0);
   EXPECT_TRUE(here());
-  EXPECT_EQ(seen_,
-            (Lines{"listen no more (here)", "drop logins (here)", "drop connections (here)", "listen (not here)"}));
+  EXPECT_EQ(seen_, (Lines{"listen no more (here)", "mute (here)", "drop logins (here)", "drop connections (here)",
+                          "listen (not here)"}));
+}
+
+TEST_F(VirtualServiceTest, InAHandOverItIsHeldUntilTheOtherHasAnnouncedIt) {
+  make();
+  run(service_->serve());
+  seen_.clear();
+  run(service_->hush());
+  EXPECT_EQ(seen_, Lines{"mute (here)"});
+  begin(service_->rest(500ms));
+  settle();
+  EXPECT_EQ(running_, 1);
+  EXPECT_EQ(seen_.back(), "mute (here)") << "connections are dropped when there is somebody to come to";
+  announce_from("ve1");
+  for (int i = 0; i < 4000 && running_ != 0; ++i) {
+    context_.restart();
+    context_.run_one_for(5ms);
+  }
+  EXPECT_EQ(running_, 0) << "without the clock having moved";
+  EXPECT_EQ(seen_.back(), "drop connections (here)");
+  EXPECT_FALSE(here());
+}
+
+TEST_F(VirtualServiceTest, IfTheOtherNeverTakesItItIsGivenUpAllTheSame) {
+  make();
+  run(service_->serve());
+  begin(service_->rest(500ms));
+  settle();
+  clock_.run_for(499ms);
+  settle();
+  EXPECT_EQ(running_, 1);
+  clock_.run_for(1ms);
+  settle();
+  EXPECT_EQ(running_, 0);
+  EXPECT_FALSE(here());
+}
+
+TEST_F(VirtualServiceTest, AHandOverThatCameToNothingDropsWhomItHushed) {
+  make();
+  run(service_->serve());
+  run(service_->hush());
+  seen_.clear();
+  run(service_->serve());
+  EXPECT_EQ(seen_, (Lines{"drop logins (here)", "drop connections (here)"}));
+  EXPECT_TRUE(here());
+  seen_.clear();
+  run(service_->serve());
+  EXPECT_TRUE(seen_.empty());
 }
 
 TEST_F(VirtualServiceTest, TroubleIsAnAlarmUntilItIsOver) {
@@ -164,6 +242,7 @@ TEST_F(VirtualServiceTest, SeveralMoveTogether) {
                                           {.address = "10.9.0.11", .prefix = 32, .interface = "ve0"}},
                    VirtualService::Doors{.listen = [](bool) { return std::expected<void, std::string>(); },
                                          .drop_logins = [](const IpAddress&) {},
+                                         .mute_connections = [this](IpAddress) { return mute(); },
                                          .drop_connections = [this](IpAddress) { return drop(); },
                                          .may_serve = {}},
                    log_);

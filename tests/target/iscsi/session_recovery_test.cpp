@@ -316,6 +316,34 @@ TEST_F(Connections, AllThatCameToAnAddressAreResetAtOnce) {
   EXPECT_EQ(run(sessions->drop_local(*address)), 0U);
 }
 
+TEST_F(Connections, ThoseThatAreMutedHearNothingUntilTheyAreReset) {
+  serve();
+  auto [ours, theirs] = tcp_pair();
+  const UniqueFd raw(::dup(theirs.get()));
+  auto muted = try_log_in({.port = 2, .local = "10.0.0.10:3260"}, std::move(ours), std::move(theirs));
+  ASSERT_TRUE(muted);
+  quiet(*muted);
+  auto other = log_in_quietly({.port = 3});
+  disk().device.hold = true;
+  muted->send(muted->command(scsi::read_cdb(0, 1), {.in = block}));
+  disk().device.wait_for(1);
+  const auto address = parse_ip_address("10.0.0.10");
+  ASSERT_TRUE(address);
+  run(sessions->mute_local(*address));
+  muted->send(muted->nop());
+  await_on(shard(0), [&] { disk().device.let_go(); });
+  EXPECT_EQ(other.read_of(other.command(scsi::read_cdb(0, 1), {.in = block})).status, scsi::Status::good);
+  EXPECT_TRUE(other.silent());
+  char byte = 0;
+  EXPECT_EQ(::recv(raw.get(), &byte, 1, MSG_DONTWAIT), -1);
+  EXPECT_EQ(errno, EAGAIN) << "an answer, or the end";
+  EXPECT_EQ(run(sessions->drop_local(*address)), 1U);
+  EXPECT_EQ(::recv(raw.get(), &byte, 1, MSG_DONTWAIT), -1);
+  EXPECT_EQ(errno, ECONNRESET);
+  while (session_count() > 1) {
+  }
+}
+
 TEST_F(Connections, OneLogsTheOtherOut) {
   serve();
   auto first = log_in_quietly();
