@@ -35,6 +35,7 @@ using Outcome = std::expected<void, std::string>;
 
 // Silence is seen within a quarter of a keepalive, whatever the logic wants to be woken for.
 constexpr int looks_per_keepalive = 4;
+constexpr Duration slow_after = std::chrono::seconds(2);  // a sync of 512 bytes
 constexpr Duration clear_again_after = std::chrono::seconds(10);
 constexpr Duration look_at_most_every = milliseconds(1);
 
@@ -78,6 +79,10 @@ struct Agreement::Impl : std::enable_shared_from_this<Impl> {
   Log log;
   ClusterId cluster;
 
+  asio::thread_pool votes{1};  // of its own: a vote does not wait for somebody's slow file
+  std::optional<TimePoint> writing_since;
+  bool slow = false;  // as was logged
+
   TaskGroup tasks;
   bool found = false;
   bool part = false;
@@ -107,6 +112,7 @@ struct Agreement::Impl : std::enable_shared_from_this<Impl> {
   // Blocks. The record first: its lock keeps a second process from beginning a life.
   Outcome open_blocking(const replication::VoteRecord& first, bool record_exists) {
     const LifeCircumstances now{.record_exists = record_exists,
+                                .joins = !record_exists && first.decided.number == 0,
                                 .boot_id = options.boot_id ? *options.boot_id : read_boot_id(),
                                 .wall_clock = wall_clock()};
     // A record without a life beside it is suspect: so the life comes first where both are made.
@@ -137,6 +143,7 @@ struct Agreement::Impl : std::enable_shared_from_this<Impl> {
       links.reset();
       record.reset();
       life.reset();
+      found = record_in(record_path());
       trouble = outcome.error();
     }
     co_return outcome;
@@ -182,6 +189,10 @@ struct Agreement::Impl : std::enable_shared_from_this<Impl> {
     links->drain();
     if (!part) return;
     links->watch();
+    if (!slow && writes_slowly()) {
+      slow = true;
+      log.error("{}", slow_line());
+    }
     fsm->on_time(clock.now());
     settle();
   }
@@ -236,8 +247,11 @@ struct Agreement::Impl : std::enable_shared_from_this<Impl> {
 
   awaitable<void> write(replication::VoteRecord next) {
     const auto work = [this, &next] { return record->write(next); };
-    const error_code error = co_await offload(pool, work);
+    writing_since = clock.now();
+    const error_code error = co_await offload(votes, work);
+    writing_since.reset();
     if (stopped || !part) co_return;
+    if (std::exchange(slow, false)) log.notice("the vote record was written after all");
     if (error) {
       fail(fmt::format("{}: the vote record cannot be written: {}; mend it and start this node again",
                        record_path().string(), error.message()));
@@ -313,6 +327,11 @@ struct Agreement::Impl : std::enable_shared_from_this<Impl> {
   }
 
   // --- what people should know
+
+  [[nodiscard]] bool writes_slowly() const { return writing_since && clock.now() - *writing_since >= slow_after; }
+  [[nodiscard]] std::string slow_line() const {
+    return fmt::format("{}: the medium hangs: this node cannot vote", record_path().string());
+  }
 
   void watch_lease(Member voter, const Grant& grant) {
     const bool is_short = grant.lease < options.node.lease;
@@ -438,6 +457,7 @@ std::vector<std::string> Agreement::alarms() const {
   const Impl& impl = *impl_;
   std::vector<std::string> lines;
   if (!impl.trouble.empty()) lines.push_back(impl.trouble);
+  if (impl.writes_slowly()) lines.push_back(impl.slow_line());
   if (impl.life && impl.fsm && impl.fsm->suspect()) lines.push_back("suspect: " + impl.life->reason());
   if (!impl.fence_failed.empty()) lines.push_back("the fence command failed: " + impl.fence_failed);
   if (impl.short_lease != Duration{}) {

@@ -1,12 +1,12 @@
 // A data node's part in the agreement, on real links, clocks and media: the shell around NodeFsm.
 //
-//   links ── messages ──►┐                      ┌── what rests on the record ── ActionQueue ── RecordFile (pool thread)
+//   links ── messages ──►┐                      ┌── what rests on the record ── ActionQueue ── RecordFile (a thread)
 //   alarm ── time ──────►│ NodeFsm ── actions ──┤
 //   settle() ───────────►┘                      └── all else: links, fence command
 //
 // Files, in `directory`: `record` (the votes), `life` (life_file.hpp). Neither exists before init().
 //
-// Threads:   the control thread; files are written on the pool.
+// Threads:   the control thread. The record is written on a thread of its own, everything else on the pool.
 // Ownership: clock and pool are borrowed. Destroy after stop() has ended.
 // Failure:   a record that cannot be written ends this node's part: nothing that rests on it leaves, nothing is sent or
 //            taken any more, and trouble() says why. The peer takes over as from a node that is down. A node that is
@@ -52,7 +52,8 @@ class Agreement {
   // Takes part when there is a record; without one only found() is known. Fails with a line for people: files that
   // cannot be used, options that contradict each other.
   [[nodiscard]] boost::asio::awaitable<std::expected<void, std::string>> start();
-  // Makes the record and takes part: `cluster init` with the first view, `cluster join` with an empty record. Fails
+  // Makes the record and takes part: `cluster init` with the first view; `cluster join` with an empty record, which is
+  // suspect until it was filled, so that a node whose disks were replaced is never taken for the one of before. Fails
   // when there is one, unless `anew` and this node does not take part: then what it may have voted is forgotten, which
   // is right only for a node that the others have voted out.
   [[nodiscard]] boost::asio::awaitable<std::expected<void, std::string>> init(replication::VoteRecord first,

@@ -53,10 +53,11 @@ Result<LifeFile::Life> LifeFile::parse(const std::string& text) {
 
 // Empty: it is not.
 std::string LifeFile::why_suspect(const Result<Life>& before, const LifeCircumstances& now) {
+  if (now.joins) return "it has joined and was not filled yet";
   if (!now.record_exists) return {};
   if (!before && before.error() == std::errc::no_such_file_or_directory) return "the file of its lives is missing";
   if (!before) return "the file of its lives is damaged";
-  if (before->suspect) return "an earlier life lost its memory, and the copy was not filled since";
+  if (before->suspect) return "an earlier life joined or lost its memory, and the copies were not filled since";
   if (before->ended || (!now.boot_id.empty() && before->boot_id == now.boot_id)) return {};
   return "the machine went down without an orderly end";
 }

@@ -2,7 +2,8 @@
 // lost what it had acknowledged.
 //
 // A life is **suspect** when an earlier one ended without order and its memory with it (another boot), or was suspect
-// and has not been filled since (target/replication/INVARIANTS.md). Who cannot tell is suspect.
+// and has not been filled since (target/replication/INVARIANTS.md). Who cannot tell is suspect, and so is who joins:
+// the others may remember a member of that name which held everything.
 //
 // Threads: blocks; one thread at a time (offload()). One process: whoever holds the vote record.
 #pragma once
@@ -18,6 +19,7 @@ namespace mpath::target::cluster {
 
 struct LifeCircumstances {
   bool record_exists = false;    // this member may have voted and acknowledged before
+  bool joins = false;            // its copies are to be filled before they count, whatever the others remember of it
   std::string boot_id;           // empty: cannot be known, which is taken for another boot
   std::uint64_t wall_clock = 0;  // microseconds
 };

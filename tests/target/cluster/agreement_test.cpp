@@ -88,13 +88,23 @@ class Pair : public test::World {
   bool until_at(Member member, const View& wanted) {
     return until([&] { return is_at(member, wanted); });
   }
-  // As the data path would say: nothing differs any more.
-  void fill(Member primary) {
+  // As the data path would say: nothing differs any more. Again as long as the primary does not know of this life.
+  bool fill(Member primary) {
     const Member peer = peer_of(primary);
-    fsm(peer).filled();
-    at(peer)->settle();
-    fsm(primary).peer_filled(at(peer)->incarnation(), clock_.now());
-    at(primary)->settle();
+    return until([&] {
+      if (fsm(primary).view().in_sync == both) return is_at(peer, fsm(primary).view());
+      if (!fsm(primary).peer_is_filled()) {
+        fsm(peer).filled();
+        at(peer)->settle();
+        fsm(primary).peer_filled(at(peer)->incarnation(), clock_.now());
+        at(primary)->settle();
+      }
+      return false;
+    });
+  }
+  [[nodiscard]] std::string life_of(Member member) const {
+    std::ifstream in(folder(member) / "life");
+    return {std::istreambuf_iterator<char>(in), {}};
   }
   bool hears(Member member, Member other) {
     return std::ranges::any_of(at(member)->links(),
@@ -111,7 +121,7 @@ class Pair : public test::World {
     ASSERT_TRUE(init(Member::b, {}));
     ASSERT_TRUE(until_at(Member::b, first));
     ASSERT_TRUE(until([&] { return hears(Member::a, Member::b); }));
-    fill(Member::a);
+    ASSERT_TRUE(fill(Member::a));
     whole_ = view(2, Member::a, both);
     ASSERT_TRUE(until_at(Member::a, whole_));
     ASSERT_TRUE(until_at(Member::b, whole_));
@@ -163,8 +173,7 @@ TEST_F(Pair, BecomesWholeAndTheOtherTakesOver) {
   ASSERT_TRUE(start(Member::a));
   EXPECT_TRUE(at(Member::a)->takes_part());
   ASSERT_TRUE(until_at(Member::a, view(3, Member::b, {Member::b})));
-  ASSERT_TRUE(until([&] { return hears(Member::b, Member::a); }));
-  fill(Member::b);
+  ASSERT_TRUE(fill(Member::b));
   ASSERT_TRUE(until_at(Member::a, view(4, Member::b, both)));
   EXPECT_TRUE(until_serves(Member::b));
   // And the planned way back.
@@ -257,9 +266,7 @@ TEST_F(Pair, SecondProcessDoesNotVote) {
   run(second.stop(false));
   // And it has begun no life of its own.
   kill(Member::a);
-  std::ifstream lives(folder(Member::a) / "life");
-  const std::string text{std::istreambuf_iterator<char>(lives), {}};
-  EXPECT_THAT(text, HasSubstr(fmt::format("incarnation {}\n", life)));
+  EXPECT_THAT(life_of(Member::a), HasSubstr(fmt::format("incarnation {}\n", life)));
 }
 
 TEST_F(Pair, LostMemoryIsKnownUntilItWasFilled) {
@@ -275,20 +282,41 @@ TEST_F(Pair, LostMemoryIsKnownUntilItWasFilled) {
   ASSERT_TRUE(until([&] { return is_at(Member::a, view(3, Member::a, {Member::a})); }));
   ASSERT_TRUE(until_at(Member::b, view(3, Member::a, {Member::a})));
   EXPECT_TRUE(fsm(Member::b).suspect());
-  ASSERT_TRUE(until([&] { return hears(Member::a, Member::b); }));
-  fill(Member::a);
+  ASSERT_TRUE(fill(Member::a));
   ASSERT_TRUE(until_at(Member::b, view(4, Member::a, both)));
-  ASSERT_TRUE(until([&] { return sink_.contains("memory is sound again"); }));
+  ASSERT_TRUE(until([&] { return life_of(Member::b).find("suspect no") != std::string::npos; }));
   EXPECT_THAT(at(Member::b)->alarms(), IsEmpty());
   kill(Member::b);
   ASSERT_TRUE(start(Member::b));
   EXPECT_FALSE(fsm(Member::b).suspect());
 }
 
+// Its disks were replaced, and the view still says that it holds everything.
+TEST_F(Pair, NodeThatJoinsAgainIsFilledBeforeItCounts) {
+  make_whole();
+  ASSERT_FALSE(HasFatalFailure());
+  kill(Member::b);
+  fs::remove_all(folder(Member::b));
+  ASSERT_TRUE(start(Member::b));
+  EXPECT_FALSE(at(Member::b)->found());
+  ASSERT_TRUE(init(Member::b, {}));
+  EXPECT_TRUE(fsm(Member::b).suspect());
+  ASSERT_TRUE(until_at(Member::a, view(3, Member::a, {Member::a})));
+  EXPECT_TRUE(until_serves(Member::a));
+  // Over a restart too.
+  kill(Member::b);
+  ASSERT_TRUE(start(Member::b));
+  EXPECT_TRUE(fsm(Member::b).suspect());
+  ASSERT_TRUE(until_at(Member::b, view(3, Member::a, {Member::a})));
+  ASSERT_TRUE(fill(Member::a));
+  EXPECT_TRUE(until_at(Member::b, view(4, Member::a, both)));
+}
+
 TEST_F(Pair, OrderlyEndLeavesNothingToSuspect) {
   boot_id_ = "boot1";
   make_whole();
   ASSERT_FALSE(HasFatalFailure());
+  ASSERT_TRUE(until([&] { return life_of(Member::b).find("suspect no") != std::string::npos; }));
   run(at(Member::b)->stop(true));
   at(Member::b).reset();
   boot_id_ = "boot2";
@@ -364,6 +392,33 @@ TEST_F(TwoNodes, HandlerThatDoesNotExistIsNotBelieved) {
   kill(Member::a);
   ASSERT_TRUE(until([&] { return sink_.contains("fence command failed"); }));
   EXPECT_FALSE(serves(Member::b));
+}
+
+// It may have switched the peer off before that was heard again.
+TEST_F(TwoNodes, HandlerIsAskedAgainWhenThePeerWasHeardMeanwhile) {
+  const fs::path go = directory_ / "go";
+  handler(fmt::format("while ! [ -e {} ]; do sleep 0.02; done", go.string()));
+  fence_.timeout = std::chrono::hours(1);
+  make_whole();
+  ASSERT_FALSE(HasFatalFailure());
+  kill(Member::a);
+  ASSERT_TRUE(until([&] { return !called().empty(); }));
+  ASSERT_TRUE(start(Member::a));
+  ASSERT_TRUE(until([&] { return hears(Member::b, Member::a); }));
+  // Whoever serves now, both have to be whole again before the next loss.
+  ASSERT_TRUE(until([&] { return serves(Member::a) || serves(Member::b); }));
+  const Member primary = serves(Member::a) ? Member::a : Member::b;
+  ASSERT_TRUE(fill(primary));
+  ASSERT_TRUE(until_serves(primary));
+  const View before = fsm(Member::b).view();
+  kill(Member::a);
+  ASSERT_TRUE(until([&] { return !hears(Member::b, Member::a); }));
+  std::ofstream(go) << "now";
+  ASSERT_TRUE(until_serves(Member::b));
+  EXPECT_TRUE(sink_.contains("fence command is run again"));
+  EXPECT_EQ(fsm(Member::b).view().number, before.number + 1);
+  const std::string calls = called();
+  EXPECT_EQ(std::ranges::count(calls, '\n'), 2);
 }
 
 TEST_F(TwoNodes, HandlerEndsWithTheNode) {

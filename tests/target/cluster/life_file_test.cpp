@@ -130,6 +130,18 @@ TEST_F(Lives, NothingIsSuspectWithoutARecord) {
   EXPECT_FALSE(life->suspect());
 }
 
+TEST_F(Lives, WhoJoinsIsSuspectUntilItWasFilled) {
+  const auto first = LifeFile::begin(file(), {.record_exists = false, .joins = true, .boot_id = "boot1"});
+  ASSERT_TRUE(first && first->suspect());
+  EXPECT_THAT(first->reason(), HasSubstr("joined"));
+  auto second = begin("boot1");
+  ASSERT_TRUE(second && second->suspect());
+  ASSERT_FALSE(second->clear_suspect());
+  const auto third = begin("boot1");
+  ASSERT_TRUE(third);
+  EXPECT_FALSE(third->suspect());
+}
+
 TEST_F(Lives, CannotBeginWhereNothingCanBeWritten) {
   std::filesystem::create_directory(file());
   const auto life = begin("boot1");
