@@ -211,8 +211,9 @@ constexpr std::array rows{
             .type = word,
             .fallback = "off",
             .words = "off|on|when-synced",
-            .doc = "whether the preferred node takes over again when it is back and filled; on and when-synced are the "
-                   "same, since nothing else is possible without loss"},
+            .doc =
+                "whether the preferred node takes over again when it is back, filled, and heard for initdead; on and "
+                "when-synced are the same, since nothing else is possible without loss"},
     Setting{
         .section = "cluster", .key = "preferred", .type = word, .words = "a|b", .doc = "the node that should serve"},
     Setting{.section = "cluster",
