@@ -4,9 +4,12 @@
 
 #include <algorithm>
 #include <charconv>
+#include <set>
 #include <string_view>
+#include <tuple>
 #include <utility>
 
+#include "target/scsi/access.hpp"
 #include "wire/crc32c.hpp"
 #include "wire/error.hpp"
 
@@ -244,6 +247,23 @@ bool read_line(std::string_view line, LuState& state) {
   return pairs.ok();
 }
 
+// Whether a unit could have come to it. What follows relies on that: a reservation has a holder among the registrants,
+// or is all registrants'.
+bool sound(const LuState& state) {
+  const Reservations& reservations = state.reservations;
+  std::set<std::tuple<const InitiatorPort&, std::string_view, std::uint16_t>> nexuses;
+  for (const Registration& known : reservations.registrations) {
+    if (!nexuses.emplace(known.initiator, known.target.target, known.target.portal_group).second) return false;
+  }
+  if (const auto& held = reservations.held) {
+    if (reservations.registrations.empty()) return false;
+    if (all_registrants(held->type) == held->holder.has_value()) return false;
+  }
+  const SanitizeState& sanitize = state.sanitize;
+  if (sanitize.phase == SanitizeState::Phase::none) return true;
+  return sanitize.passes > 0 && (sanitize.method != SanitizeState::Method::overwrite || !sanitize.pattern.empty());
+}
+
 }  // namespace
 
 LuState after_power_cycle(const LuState& state) {
@@ -299,6 +319,7 @@ Result<LuState> decode_lu_state(std::string_view text) {
   while (!lines.empty()) {
     if (!read_line(cut(lines, '\n'), state)) return failure(WireErrc::bad_field);
   }
+  if (!sound(state)) return failure(WireErrc::bad_field);
   return state;
 }
 

@@ -88,8 +88,8 @@ struct LuState {
 // What survives a power cycle: registrations only with APTPL, never RESERVE(6), the saved mode values.
 [[nodiscard]] LuState after_power_cycle(const LuState& state);
 
-// The durable form: text with a version and a checksum. Decoding fails with WireErrc::bad_field, bad_length
-// (cut off), bad_digest, and an unknown version with bad_version.
+// The durable form: text with a version and a checksum. Decoding fails with WireErrc::bad_field (also when no unit could
+// have come to such a state), bad_length (cut off), bad_digest, and an unknown version with bad_version.
 [[nodiscard]] std::string encode_lu_state(const LuState& state);
 [[nodiscard]] Result<LuState> decode_lu_state(std::string_view text);
 

@@ -1,16 +1,18 @@
 // A logical unit on a disk in memory, led by bytes: three nexuses send whatever they like, with whatever parameters,
-// and every task ends exactly once, whatever was aborted or reset in between.
+// and every task ends exactly once, whatever was aborted, reset, held, taken away or taken over in between.
 //
-// Each step is a byte: its low two bits say who (3: task management or a reset), the next byte how many bytes of
-// parameters come behind the sixteen of the CDB.
+// Each step is a byte: its low two bits say who (3: task management, a reset, or what the pair does), the next byte how
+// many bytes of parameters come behind the sixteen of the CDB.
 #include <array>
 #include <list>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "base/memory_device.hpp"
 #include "base/shard.hpp"
 #include "target/scsi/logical_unit.hpp"
+#include "target/scsi/serving.hpp"
 #include "tests/fuzz/fuzz_input.hpp"
 
 namespace mpath::target {
@@ -21,12 +23,15 @@ constexpr std::size_t data_bytes_max = 64 << 10;
 constexpr std::size_t steps_max = 64;
 constexpr std::size_t cdb_bytes = 16;
 
-class ForgetfulLog final : public StateLog {
+// Keeps the last state: what the other node of the pair would have.
+class LastStateLog final : public StateLog {
  public:
   void commit(const LuState& after, Done done) override {
     CHECK(decode_lu_state(encode_lu_state(after)) == after);
+    last = after;
     done({});
   }
+  LuState last;
 };
 
 struct FuzzTask : Task {
@@ -46,11 +51,13 @@ class World {
     LuOptions options{.name = "fuzz", .removable = true};
     options.ports = {name(0).target};
     options.port_groups = {{.id = 1, .ports = {1}}};
+    options.serving = &serving_;
     unit_ = std::make_unique<LogicalUnit>(shard_, options, memory_, log_state_, LuState{}, log_);
     for (unsigned i = 0; i < nexuses_.size(); ++i) {
       nexuses_[i] = &unit_->attach(name(i));
       nexuses_[i]->attentions.clear();
     }
+    lead();
   }
   ~World() {
     bool closed = false;
@@ -114,8 +121,43 @@ class World {
   void manage(fuzz::Input& input) {
     const unsigned what = input.choice();
     if (what >= 0xf0) return unit_->reset((what & 1) != 0);
+    if (what >= 0xe0) return pair(what & 0x0f);
     const auto function = static_cast<iscsi::TaskFunction>(1 + what % 8);
     unit_->manage(function, *nexuses_[what / 8 % nexuses_.size()], tag_, [](iscsi::TaskResult) {});
+  }
+
+  void pair(unsigned what) {
+    using enum scsi::AccessState;
+    switch (what) {
+      case 0:
+        return hold();
+      case 1:
+        return release();
+      case 2:
+        return lead();
+      case 3:
+        return unit_->stand_by();
+      case 4:
+        return unit_->adopt_state(log_state_.last);
+      case 5:
+        return unit_->adopt_state({});
+      case 6:
+        return serving_.set_until(TimePoint::min());
+      case 7:
+        return serving_.set_until(never);
+      default:
+        unit_->set_cluster_access({{1, what % 2 != 0 ? optimized : standby}});
+    }
+  }
+  void lead() {
+    serving_.set_until(never);
+    unit_->take_over([](error_code) {});
+  }
+  void hold() {
+    if (!std::exchange(held_, true)) unit_->hold([] {});
+  }
+  void release() {
+    if (std::exchange(held_, false)) unit_->release();
   }
 
   MemorySink lines_;
@@ -124,7 +166,9 @@ class World {
   Shard shard_{0};
   MemoryDevice memory_{
       {.limits = {.size_bytes = disk_bytes, .can_trim = true, .can_zero = true, .can_report_extents = true}}};
-  ForgetfulLog log_state_;
+  Serving serving_;
+  bool held_ = false;
+  LastStateLog log_state_;
   std::unique_ptr<LogicalUnit> unit_;
   std::array<Nexus*, 3> nexuses_{};
   std::list<FuzzTask> tasks_;

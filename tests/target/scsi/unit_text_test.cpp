@@ -61,6 +61,33 @@ TEST(LuStateText, EveryCutAndEveryDamagedByteIsNoticed) {
   EXPECT_FALSE(decode_lu_state(text + "x"));
 }
 
+// Such a text was written by a program that is wrong, or for evil; what reads the state relies on it.
+TEST(LuStateText, StatesThatNoUnitCouldHaveAreRefused) {
+  const auto refused = [](void (*change)(LuState&)) {
+    LuState state = full_state();
+    change(state);
+    return !decode_lu_state(encode_lu_state(state)).has_value();
+  };
+  EXPECT_FALSE(refused([](LuState&) {}));
+  EXPECT_TRUE(refused([](LuState& state) { state.reservations.held->holder.reset(); })) << "nobody holds it";
+  EXPECT_TRUE(refused([](LuState& state) {
+    state.reservations.held->type = ReservationType::write_exclusive_all_registrants;
+  })) << "all hold it, and one";
+  EXPECT_TRUE(refused([](LuState& state) {
+    state.reservations.registrations.clear();
+    state.reservations.held =
+        PersistentReservation{.type = ReservationType::write_exclusive_all_registrants, .holder = std::nullopt};
+  })) << "all of none";
+  EXPECT_TRUE(refused([](LuState& state) {
+    state.reservations.registrations.push_back(state.reservations.registrations[0]);
+  })) << "registered twice";
+  EXPECT_TRUE(refused([](LuState& state) {
+    state.sanitize.method = SanitizeState::Method::overwrite;
+    state.sanitize.pattern.clear();
+  })) << "with nothing";
+  EXPECT_TRUE(refused([](LuState& state) { state.sanitize.passes = 0; }));
+}
+
 TEST(LuStateText, AnotherVersionIsNamed) {
   std::string text = encode_lu_state({});
   text.replace(0, text.find('\n'), "mptarget-lu-state 2");
