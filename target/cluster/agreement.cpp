@@ -93,7 +93,8 @@ struct Agreement::Impl : std::enable_shared_from_this<Impl> {
   Duration short_lease{};    // of a voter; 0: none
   std::optional<RecordFile> record;
   std::optional<LifeFile> life;
-  bool clearing = false;  // the mark of the life file is being taken off
+  std::uint64_t incarnation = 0;  // of `life`, which a thread of the pool may be writing
+  bool clearing = false;          // the mark of the life file is being taken off
   TimePoint clear_again = TimePoint::min();
   std::optional<NodeFsm> fsm;
   std::optional<AgreementLinks> links;
@@ -165,6 +166,7 @@ struct Agreement::Impl : std::enable_shared_from_this<Impl> {
     links.emplace(control, clock, std::move(wanted), receive, log);
     if (auto opened = links->open(); !opened) return opened;
     found = part = true;
+    incarnation = life->incarnation();
     trouble.clear();
     fsm.emplace(options.node, record->record(), life->suspect(), life->incarnation(), clock.now());
     last_view = fsm->view();
@@ -441,7 +443,7 @@ void Agreement::settle() {
 }
 
 std::uint64_t Agreement::incarnation() const {
-  return impl_->life ? impl_->life->incarnation() : 0;
+  return impl_->incarnation;
 }
 
 std::vector<LinkStatus> Agreement::links() const {

@@ -77,6 +77,7 @@ class Agreement {
   // Something may be different: a message came, time has passed, a record is durable, the part has ended. Often.
   std::function<void()> on_change;
 
+  // Of this life; 0 before it took part.
   [[nodiscard]] std::uint64_t incarnation() const;
   [[nodiscard]] std::vector<LinkStatus> links() const;
   // From here on: the key file was read again.
