@@ -163,11 +163,12 @@ Cdb get_lba_status_cdb(std::uint64_t lba, std::uint32_t length) {
   return form_16(Opcode::service_action_in_16, service_get_lba_status, lba, length);
 }
 
-Cdb report_target_port_groups_cdb(std::uint32_t length) {
+Cdb report_target_port_groups_cdb(std::uint32_t length, bool extended) {
+  constexpr std::uint8_t extended_header_format = 0x20;
   Cdb cdb{.length = 12};
   Writer w(cdb.bytes);
   w.u8(std::to_underlying(Opcode::maintenance_in));
-  w.u8(service_report_target_port_groups);
+  w.u8(static_cast<std::uint8_t>(service_report_target_port_groups | (extended ? extended_header_format : 0)));
   w.skip(4);
   w.u32(length);
   return cdb;

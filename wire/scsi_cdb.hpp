@@ -349,7 +349,7 @@ using Command = std::variant<TestUnitReady, RequestSense, Inquiry, ReadCapacity1
 [[nodiscard]] Cdb write_same_cdb(const WriteSame& command);  // form 16
 [[nodiscard]] Cdb unmap_cdb(std::uint16_t parameter_length, bool anchor = false);
 [[nodiscard]] Cdb get_lba_status_cdb(std::uint64_t lba, std::uint32_t length);
-[[nodiscard]] Cdb report_target_port_groups_cdb(std::uint32_t length);
+[[nodiscard]] Cdb report_target_port_groups_cdb(std::uint32_t length, bool extended = false);
 
 // UNMAP parameter list, SBC-3 5.28.2.
 struct UnmapRange {

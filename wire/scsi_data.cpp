@@ -554,6 +554,19 @@ Result<std::vector<PortGroup>> decode_port_groups(std::span<const std::byte> dat
   return groups;
 }
 
+Result<PortGroupReport> decode_port_group_report(std::span<const std::byte> data) {
+  constexpr std::size_t format_at = 4;
+  constexpr std::uint8_t format_mask = 0x70;
+  constexpr std::uint8_t format_extended = 0x10;
+  const bool extended =
+      data.size() >= 8 && (std::to_integer<std::uint8_t>(data[format_at]) & format_mask) == format_extended;
+  auto groups = decode_port_groups(data, extended);
+  if (!groups) return failure(groups.error());
+  return PortGroupReport{
+      .groups = std::move(*groups),
+      .transition_seconds = extended ? std::to_integer<std::uint8_t>(data[format_at + 1]) : std::uint8_t{0}};
+}
+
 namespace {
 
 void write_port_groups(Writer& w, std::span<const PortGroup> groups) {

@@ -224,6 +224,14 @@ struct PortGroup {
 [[nodiscard]] Bytes encode_port_groups(std::span<const PortGroup> groups);
 // With the extended header: `transition_seconds` is how long an implicit transition may take; 0: not said.
 [[nodiscard]] Bytes encode_port_groups_extended(std::span<const PortGroup> groups, std::uint8_t transition_seconds);
+// An answer as an initiator meets it: the data says itself which of the two forms it has, because there are targets
+// that give the plain one whatever was asked for.
+struct PortGroupReport {
+  std::vector<PortGroup> groups;
+  std::uint8_t transition_seconds = 0;  // how long an implicit transition may take; 0: not said
+  friend bool operator==(const PortGroupReport&, const PortGroupReport&) = default;
+};
+[[nodiscard]] Result<PortGroupReport> decode_port_group_report(std::span<const std::byte> data);
 // SET TARGET PORT GROUPS parameter list, SPC-4 6.45. Fails with truncated or bad_length (no whole descriptors).
 struct PortGroupChange {
   std::uint16_t id = 0;

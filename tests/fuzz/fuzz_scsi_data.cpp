@@ -53,6 +53,7 @@ void try_all(fuzz::Input input) {
       break;
     case 9:
       static_cast<void>(decode_port_groups(bytes));
+      static_cast<void>(decode_port_group_report(bytes));
       break;
     case 10:
       static_cast<void>(decode_mode_sense(bytes, true));

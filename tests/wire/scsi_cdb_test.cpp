@@ -85,6 +85,8 @@ INSTANTIATE_TEST_SUITE_P(
         CdbRow{"unmap_anchor", unmap_cdb(24, true), "42010000000000001800", Unmap{.anchor = true, .length = 24}},
         CdbRow{"get_lba_status", get_lba_status_cdb(7, 256), "9e120000000000000007000001000000",
                GetLbaStatus{.lba = 7, .length = 256}},
+        CdbRow{"report_target_port_groups_extended", report_target_port_groups_cdb(512, true), "a32a00000000000002000000",
+               ReportTargetPortGroups{.extended = true, .length = 512}},
         CdbRow{"report_target_port_groups", report_target_port_groups_cdb(512), "a30a00000000000002000000",
                ReportTargetPortGroups{.length = 512}}),
     [](const auto& row) { return std::string(row.param.name); });

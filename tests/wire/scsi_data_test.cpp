@@ -256,6 +256,21 @@ TEST(PortGroups, RoundTripAndAskForMore) {
   EXPECT_EQ(*decode_port_groups(bytes), groups);
 }
 
+TEST(PortGroups, AReportSaysItselfWhichFormItHas) {
+  const std::vector<PortGroup> groups = {{.id = 1, .state = AccessState::transitioning, .preferred = true, .ports = {1, 2}},
+                                         {.id = 2, .state = AccessState::standby, .ports = {3}}};
+  const auto plain = decode_port_group_report(encode_port_groups(groups));
+  const auto extended = decode_port_group_report(encode_port_groups_extended(groups, 7));
+  ASSERT_TRUE(plain && extended);
+  EXPECT_EQ(plain->groups, groups);
+  EXPECT_EQ(plain->transition_seconds, 0U);
+  EXPECT_EQ(extended->groups, groups);
+  EXPECT_EQ(extended->transition_seconds, 7U);
+  at_every_length(encode_port_groups_extended(groups, 7), [&](std::span<const std::byte> part) {
+    EXPECT_EQ(decode_port_group_report(part).has_value(), part.size() >= encode_port_groups_extended(groups, 7).size());
+  });
+}
+
 struct StateWord {
   std::string_view word;
   std::optional<AccessState> state;
