@@ -58,6 +58,13 @@ std::vector<InitiatorPort> LogicalUnit::Impl::initiators() const {
   return ports;
 }
 
+bool LogicalUnit::Impl::group_busy(std::uint16_t alua_group, const Task& but) const {
+  return std::ranges::any_of(nexuses_, [&](const Nexus& nexus) {
+    const std::uint32_t own = &nexus == but.nexus ? 1 : 0;
+    return nexus.name.target.alua_group == alua_group && nexus.tasks > own;
+  });
+}
+
 UnitFacts LogicalUnit::Impl::facts() {
   return {.read_only = options_.read_only || store_.limits().read_only,
           .medium_present = medium().present(),

@@ -55,6 +55,7 @@ struct LogicalUnit::Impl final : UnitSeat, BlockDeviceObserver {
   void abort_tasks(std::span<const NexusName> of, const Task& but, std::function<void()> ended) override;
   void attention_for(const NexusName& name, const scsi::Sense& condition) override;
   std::vector<InitiatorPort> initiators() const override;
+  bool group_busy(std::uint16_t alua_group, const Task& but) const override;
   void good(Task& task) override { end(task, scsi::Status::good); }
   void end(Task& task, scsi::Status status) override;
   void fail(Task& task, const scsi::Sense& sense, const SenseDetail& detail) override;

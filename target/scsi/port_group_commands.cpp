@@ -14,12 +14,37 @@ constexpr std::uint8_t supported_states = 0xcf;
 constexpr std::uint8_t changed_implicitly = 2;
 constexpr std::uint8_t transition_seconds = 0;  // not said: a change of state is one write to a log
 
+bool serves(scsi::AccessState state) {
+  using enum scsi::AccessState;
+  switch (state) {
+    case optimized:
+    case non_optimized:
+    case lba_dependent:
+      return true;
+    case standby:
+    case unavailable:
+    case offline:
+    case transitioning:
+      return false;
+  }
+  return false;
+}
+
 // The groups as they are now. A unit that was told of no groups has the one it is reached through.
-std::vector<scsi::PortGroup> groups_of(UnitSeat& unit, const TargetPort& asked) {
+//
+// Two things are promised beyond SCSI, because our own initiator repeats lost writes on their strength
+// (mpathd/map_fence.cpp). A node of a pair says that its group serves only while it leads and holds the lease. And a
+// group that takes no more commands is said to be in transition until those have ended which it had taken before:
+// whoever hears that it is in standby knows that nothing which was sent there can run any more.
+std::vector<scsi::PortGroup> groups_of(UnitSeat& unit, const Task& task) {
+  const TargetPort& asked = task.nexus->name.target;
   std::vector<scsi::PortGroup> groups = unit.options().port_groups;
   if (groups.empty()) groups.push_back({.id = asked.alua_group, .ports = {asked.relative_id}});
   for (scsi::PortGroup& group : groups) {
     group.state = unit.access(group.id);
+    if (group.id == asked.alua_group && serves(group.state) && !unit.leads())
+      group.state = scsi::AccessState::transitioning;
+    if (!serves(group.state) && unit.group_busy(group.id, task)) group.state = scsi::AccessState::transitioning;
     group.supported = supported_states;
     if (unit.pair_decides_access() || unit.state().access.contains(group.id)) group.status = changed_implicitly;
   }
@@ -39,7 +64,7 @@ void refuse(UnitSeat& unit, Task& task, std::size_t at) {
 }  // namespace
 
 void run(UnitSeat& unit, Task& task, const scsi::ReportTargetPortGroups& command) {
-  const auto groups = groups_of(unit, task.nexus->name.target);
+  const auto groups = groups_of(unit, task);
   unit.answer(task,
               command.extended ? scsi::encode_port_groups_extended(groups, transition_seconds)
                                : scsi::encode_port_groups(groups),
@@ -50,7 +75,7 @@ void run(UnitSeat& unit, Task& task, const scsi::SetTargetPortGroups& command) {
   if (command.length == 0) return unit.good(task);
   const auto changes = scsi::decode_port_group_changes(parameter_list(task));
   if (!changes) return unit.fail(task, sense::parameter_list_length);
-  const auto groups = groups_of(unit, task.nexus->name.target);
+  const auto groups = groups_of(unit, task);
   std::vector<std::pair<std::uint16_t, scsi::AccessState>> wanted;
   for (std::size_t i = 0; i < changes->size(); ++i) {
     const scsi::PortGroupChange& change = (*changes)[i];

@@ -33,6 +33,8 @@ class UnitSeat : public UnitCore {
   // The state of a target port group, as the pair has it or as it was set.
   [[nodiscard]] virtual scsi::AccessState access(std::uint16_t alua_group) const = 0;
   [[nodiscard]] virtual bool pair_decides_access() const = 0;
+  // Does any task but this one run, or wait, that came by a port of this target port group?
+  [[nodiscard]] virtual bool group_busy(std::uint16_t alua_group, const Task& but) const = 0;
   // A unit attention for the nexuses of that name.
   virtual void attention_for(const NexusName& name, const scsi::Sense& condition) = 0;
 };

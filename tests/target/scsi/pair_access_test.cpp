@@ -85,6 +85,23 @@ TEST(PairAccess, IsReportedAndCannotBeSet) {
   }
 }
 
+// An initiator repeats lost writes when it is told who serves: a node that was cut off must not tell it of yesterday.
+TEST(PairAccess, WithoutTheLeaseItDoesNotSayThatItServes) {
+  PairWorld world;
+  world.lead();
+  const auto own_group = [&] {
+    return scsi::decode_port_groups(world.run(0, scsi::report_target_port_groups_cdb(1024))->answer())->at(0).state;
+  };
+  EXPECT_EQ(own_group(), optimized);
+  world.serving.set_until(TimePoint::min());
+  EXPECT_EQ(own_group(), scsi::AccessState::transitioning);
+  world.serving.set_until(never);
+  EXPECT_EQ(own_group(), optimized);
+  world.lose();
+  world.hear_all();
+  EXPECT_EQ(own_group(), standby);
+}
+
 TEST(PairAccess, AdministratorsAreSentToTheSwitchover) {
   PairWorld world;
   world.lead();

@@ -41,6 +41,30 @@ TEST(PortGroups, StandbyTakesNoReadsButTellsWhy) {
   EXPECT_EQ(world.run(0, tur())->told(), sense::alua_transition);
 }
 
+// Who is told "standby" may repeat a lost write through another group: nothing of it can run any more.
+TEST(PortGroups, AGroupIsInTransitionUntilWhatItHadTakenHasEnded) {
+  UnitWorld world(std::chrono::milliseconds(10));
+  world.nexuses.push_back(&world.unit->attach(UnitWorld::name(3, 2)));
+  world.hear_all();
+  const auto state_of_group_1 = [&] {
+    const auto asked = world.send(3, scsi::report_target_port_groups_cdb(1024));
+    EXPECT_EQ(asked->ends, 1u);
+    return scsi::decode_port_groups(asked->answer())->at(0).state;
+  };
+  const auto write = world.send(0, scsi::write_cdb(0, 1));
+  EXPECT_EQ(state_of_group_1(), scsi::AccessState::optimized);
+  for (const auto state : {scsi::AccessState::standby, scsi::AccessState::unavailable, scsi::AccessState::offline}) {
+    world.unit->set_access_state(1, state, [](error_code) {});
+    world.hear_all();
+    EXPECT_EQ(state_of_group_1(), scsi::AccessState::transitioning);
+  }
+  EXPECT_EQ(write->ends, 0u);
+  world.settle();
+  EXPECT_TRUE(write->good());
+  EXPECT_EQ(state_of_group_1(), scsi::AccessState::offline);
+  EXPECT_EQ(world.run(0, scsi::write_cdb(0, 1))->told(), sense::alua_unavailable);
+}
+
 TEST(PortGroups, AnInitiatorMaySetThemAndTheOthersHearOfIt) {
   Quiet world;
   const auto list = scsi::encode_port_group_changes(std::vector<scsi::PortGroupChange>{{.id = 2, .state = 1}});
