@@ -7,28 +7,29 @@
 namespace mpath {
 namespace {
 
-std::size_t usable_count(const Group& group, std::span<const GroupingInput> paths) {
-  return static_cast<std::size_t>(
-      std::count_if(group.members.begin(), group.members.end(), [&](std::size_t index) { return paths[index].usable; }));
-}
-
-int mean_priority(const Group& group, std::span<const GroupingInput> paths) {
-  int sum = 0;
-  for (const std::size_t index : group.members) sum += paths[index].priority;
-  return group.members.empty() ? 0 : sum / static_cast<int>(group.members.size());
-}
-
-}  // namespace
-
-int group_priority(const Group& group, std::span<const GroupingInput> paths) {
+template <typename Predicate>
+int mean_priority(const Group& group, std::span<const GroupingInput> paths, Predicate counts) {
   int sum = 0;
   int count = 0;
   for (const std::size_t index : group.members) {
-    if (!paths[index].usable) continue;
+    if (!counts(paths[index])) continue;
     sum += paths[index].priority;
     ++count;
   }
   return count == 0 ? 0 : sum / count;
+}
+
+}  // namespace
+
+std::size_t usable_count(const Group& group, std::span<const GroupingInput> paths) {
+  return static_cast<std::size_t>(std::count_if(group.members.begin(), group.members.end(),
+                                                [&](std::size_t index) { return paths[index].usable; }));
+}
+
+int group_priority(const Group& group, std::span<const GroupingInput> paths) {
+  if (usable_count(group, paths) > 0)
+    return mean_priority(group, paths, [](const GroupingInput& path) { return path.usable; });
+  return mean_priority(group, paths, [](const GroupingInput& path) { return path.standby; });
 }
 
 std::vector<Group> make_groups(GroupingPolicy policy, std::span<const GroupingInput> paths) {
@@ -44,9 +45,23 @@ std::vector<Group> make_groups(GroupingPolicy policy, std::span<const GroupingIn
     case GroupingPolicy::failover:
       for (std::size_t index = 0; index < paths.size(); ++index) groups.push_back(Group{{index}});
       break;
+    case GroupingPolicy::group_by_prio:
+      for (std::size_t index = 0; index < paths.size(); ++index) {
+        const auto same = [&](const Group& group) {
+          return paths[group.members.front()].priority == paths[index].priority;
+        };
+        const auto place = std::ranges::find_if(groups, same);
+        if (place == groups.end()) {
+          groups.push_back(Group{{index}});
+        } else {
+          place->members.push_back(index);
+        }
+      }
+      break;
   }
+  const auto every = [](const GroupingInput&) { return true; };
   std::stable_sort(groups.begin(), groups.end(), [&](const Group& left, const Group& right) {
-    return mean_priority(left, paths) > mean_priority(right, paths);
+    return mean_priority(left, paths, every) > mean_priority(right, paths, every);
   });
   return groups;
 }

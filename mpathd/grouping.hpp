@@ -14,6 +14,8 @@ namespace mpath {
 struct GroupingInput {
   int priority = 1;
   bool usable = false;
+  bool standby =
+      false;  // connected, and its port group does not serve now: never used, but it counts for what is shown
 };
 
 struct Group {
@@ -21,17 +23,21 @@ struct Group {
   friend bool operator==(const Group&, const Group&) = default;
 };
 
-// failover: a group a path. multibus: one group. Groups do not depend on health, so that they keep their numbers while
-// paths come and go; they stand in order of falling priority (mean of the usable members, else of all), then of first member.
+// failover: a group a path. multibus: one group. group_by_prio: a group for each priority. Groups do not depend on
+// health, so that they keep their numbers while paths come and go; they stand in order of falling priority (mean of all
+// members), then of first member.
 [[nodiscard]] std::vector<Group> make_groups(GroupingPolicy policy, std::span<const GroupingInput> paths);
 
-// The group to use now. `current` is kept while it has a usable path under manual failback; under immediate failback the
-// best usable group wins at once: the highest priority, then the most usable paths, then the lowest number.
-// Nothing usable: nothing.
-[[nodiscard]] std::optional<std::size_t> choose_group(std::span<const Group> groups, std::span<const GroupingInput> paths,
+// The group to use now. `current` is kept while it has a usable path under manual failback; under immediate failback
+// the best usable group wins at once: the highest priority, then the most usable paths, then the lowest number. Nothing
+// usable: nothing.
+[[nodiscard]] std::optional<std::size_t> choose_group(std::span<const Group> groups,
+                                                      std::span<const GroupingInput> paths,
                                                       std::optional<std::size_t> current, Failback failback);
 
-// Mean priority of the usable members; 0 when none is usable.
+[[nodiscard]] std::size_t usable_count(const Group& group, std::span<const GroupingInput> paths);
+
+// Mean priority of the usable members, else of those in standby; 0 when there are none of either.
 [[nodiscard]] int group_priority(const Group& group, std::span<const GroupingInput> paths);
 
 }  // namespace mpath

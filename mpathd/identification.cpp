@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "mpathd/alua.hpp"
 #include "mpathd/judgement.hpp"
 #include "mpathd/wwid.hpp"
 #include "wire/scsi_cdb.hpp"
@@ -22,7 +23,9 @@ std::string sense_text(const scsi::Sense& sense) {
 
 }  // namespace
 
-Identification::Identification() { ask(Step::ready); }
+Identification::Identification() {
+  ask(Step::ready);
+}
 
 void Identification::ask(Step step) {
   step_ = step;
@@ -38,6 +41,10 @@ void Identification::ask(Step step) {
       return query(scsi::inquiry_vpd_cdb(scsi::VpdPage::device_id, vpd_bytes), vpd_bytes);
     case Step::vpd_serial:
       return query(scsi::inquiry_vpd_cdb(scsi::VpdPage::serial_number, 255), 255);
+    case Step::port_groups_extended:
+      return query(scsi::report_target_port_groups_cdb(port_groups_bytes_max, true), port_groups_bytes_max);
+    case Step::port_groups:
+      return query(scsi::report_target_port_groups_cdb(port_groups_bytes_max), port_groups_bytes_max);
     case Step::capacity_16:
       return query(scsi::read_capacity_16_cdb(), 32);
     case Step::capacity_10:
@@ -65,8 +72,12 @@ void Identification::ask_after(Step step) {
       return ask(Step::vpd_device_id);
     case Step::vpd_device_id:
       if (listed(static_cast<std::uint8_t>(scsi::VpdPage::serial_number))) return ask(Step::vpd_serial);
-      return ask(Step::capacity_16);
+      return ask_after(Step::vpd_serial);
     case Step::vpd_serial:
+      if (outcome_.facts.alua && outcome_.port_group) return ask(Step::port_groups_extended);
+      return ask(Step::capacity_16);
+    case Step::port_groups_extended:
+    case Step::port_groups:
       return ask(Step::capacity_16);
     case Step::capacity_16:
     case Step::capacity_10:
@@ -79,9 +90,15 @@ void Identification::ask_after(Step step) {
       return ask(Step::mode);
     case Step::mode:
     case Step::done:
-      outcome_.kind = Outcome::Kind::known;
-      return ask(Step::done);
+      return conclude();
   }
+}
+
+void Identification::conclude() {
+  if (access_ == CheckerState::faulty) return fail(access_, "its target port group is unavailable");
+  outcome_.kind = Outcome::Kind::known;
+  outcome_.checker = access_;
+  ask(Step::done);
 }
 
 void Identification::fail(CheckerState checker, std::string text) {
@@ -91,13 +108,20 @@ void Identification::fail(CheckerState checker, std::string text) {
   ask(Step::done);
 }
 
-bool Identification::listed(std::uint8_t page) const { return std::ranges::find(pages_, page) != pages_.end(); }
+bool Identification::listed(std::uint8_t page) const {
+  return std::ranges::find(pages_, page) != pages_.end();
+}
 
 void Identification::answer(scsi::Status status, const scsi::Sense& sense, std::span<const std::byte> data) {
   const Step step = step_;
   const bool attention = status == scsi::Status::check_condition && sense.key == scsi::SenseKey::unit_attention;
   if (attention) {
     if (++attentions_ > attentions_max) return fail(CheckerState::faulty, "unit attentions without end");
+    if (access_changed(sense)) {  // what was told of the port groups, and refused because of them, is of yesterday
+      outcome_ = {};
+      access_ = CheckerState::ready;
+      return ask(Step::ready);
+    }
     return ask(step);  // it was not carried out
   }
   if (step == Step::ready) return on_ready(status, sense);
@@ -109,8 +133,13 @@ void Identification::on_ready(scsi::Status status, const scsi::Sense& sense) {
   const bool conflict = status == scsi::Status::reservation_conflict;  // it answers, and the LU is there
   const Judgement judgement = judge(status, sense);
   if (judgement.verdict == Verdict::done || conflict) return ask_after(Step::ready);
+  if (refused_by_access(sense)) {  // it can still be asked who it is
+    access_ = judgement.checker;
+    return ask_after(Step::ready);
+  }
   if (judgement.verdict == Verdict::path_failed) return fail(judgement.checker, sense_text(sense));
-  fail(CheckerState::faulty, fmt::format("TEST UNIT READY: status {:#04x} {}", static_cast<unsigned>(status), sense_text(sense)));
+  fail(CheckerState::faulty,
+       fmt::format("TEST UNIT READY: status {:#04x} {}", static_cast<unsigned>(status), sense_text(sense)));
 }
 
 void Identification::take_refusal(Step step, scsi::Status status, const scsi::Sense& sense) {
@@ -121,15 +150,27 @@ void Identification::take_refusal(Step step, scsi::Status status, const scsi::Se
     case Step::vpd_provisioning:
     case Step::mode:
       return ask_after(step);
+    case Step::port_groups_extended:
+      outcome_.extended_report = false;
+      return ask(Step::port_groups);
+    case Step::port_groups:  // INQUIRY promised more than there is
+      outcome_.facts.alua = false;
+      return ask_after(step);
     case Step::capacity_16:
-      return ask(Step::capacity_10);
+    case Step::capacity_10: {
+      if (refused_by_access(sense)) {
+        access_ = judge(status, sense).checker;
+        return conclude();
+      }
+      if (step == Step::capacity_16) return ask(Step::capacity_10);
+      [[fallthrough]];
+    }
     case Step::ready:
     case Step::inquiry:
     case Step::vpd_device_id:
-    case Step::capacity_10:
     case Step::done:
-      return fail(CheckerState::faulty,
-                  fmt::format("cannot be identified: status {:#04x} {}", static_cast<unsigned>(status), sense_text(sense)));
+      return fail(CheckerState::faulty, fmt::format("cannot be identified: status {:#04x} {}",
+                                                    static_cast<unsigned>(status), sense_text(sense)));
   }
 }
 
@@ -146,6 +187,7 @@ void Identification::take(Step step, std::span<const std::byte> data) {
       facts.vendor = inquiry->vendor;
       facts.product = inquiry->product;
       facts.revision = inquiry->revision;
+      facts.alua = inquiry->tpgs != 0;
       break;
     }
     case Step::vpd_supported:
@@ -154,11 +196,16 @@ void Identification::take(Step step, std::span<const std::byte> data) {
     case Step::vpd_device_id: {
       const auto page = scsi::decode_vpd_device_id(data);
       if (page) facts.wwid = wwid_of(*page);
+      if (page) outcome_.port_group = port_group_of(*page);
       if (facts.wwid.empty()) return fail(CheckerState::faulty, "page 83h names no logical unit");
       break;
     }
     case Step::vpd_serial:
       if (const auto serial = scsi::decode_vpd_serial(data)) facts.serial = *serial;
+      break;
+    case Step::port_groups_extended:
+    case Step::port_groups:
+      take_groups(data);
       break;
     case Step::capacity_16:
     case Step::capacity_10: {
@@ -172,6 +219,7 @@ void Identification::take(Step step, std::span<const std::byte> data) {
       facts.physical_block_size = capacity->block_bytes << std::min<unsigned>(capacity->physical_exponent, 8);
       facts.thin = capacity->thin;
       facts.reads_zero = capacity->reads_zeroes;
+      outcome_.sized = true;
       break;
     }
     case Step::vpd_limits:
@@ -200,6 +248,15 @@ void Identification::take(Step step, std::span<const std::byte> data) {
       break;
   }
   ask_after(step);
+}
+
+// Of the port group that the path leads to; what cannot be read tells nothing.
+void Identification::take_groups(std::span<const std::byte> data) {
+  const auto report = scsi::decode_port_group_report(data);
+  const scsi::PortGroup* ours = report ? find_group(*report, *outcome_.port_group) : nullptr;
+  if (ours == nullptr) return;
+  outcome_.report = *report;
+  access_ = checker_state_of(ours->state);
 }
 
 }  // namespace mpath

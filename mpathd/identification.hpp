@@ -1,9 +1,11 @@
 // Reading what a LUN is: the commands to send, in order, and what their answers add up to. Pure; path.cpp sends them.
 //
-//   TEST UNIT READY -> INQUIRY -> VPD 00 -> VPD 83 -> VPD 80 -> READ CAPACITY -> VPD B0 -> VPD B2 -> MODE SENSE
+//   TEST UNIT READY -> INQUIRY -> VPD 00 -> VPD 83 -> VPD 80 -> REPORT TARGET PORT GROUPS -> READ CAPACITY -> VPD B0
+//     -> VPD B2 -> MODE SENSE
 //
-// Unit attentions are taken off by the first command. What a target does not know is left at its default; no identity or
-// no capacity is a failure.
+// Unit attentions are taken off by the first command; one that says that access states have changed begins it all
+// again. What a target does not know is left at its default; no identity is a failure, and no capacity is one too,
+// unless the port group is in standby or in transition: such a path is known by its name alone.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +17,7 @@
 #include "mpathd/lu_facts.hpp"
 #include "mpathd/snapshot.hpp"
 #include "wire/scsi.hpp"
+#include "wire/scsi_data.hpp"
 
 namespace mpath {
 
@@ -27,7 +30,11 @@ class Identification {
   struct Outcome {
     enum class Kind : std::uint8_t { known, not_a_disk, failed } kind = Kind::failed;
     LuFacts facts;                                // known
-    CheckerState checker = CheckerState::faulty;  // failed: how the path looks
+    bool sized = false;                           // known: the capacity and all that comes after it was read, too
+    CheckerState checker = CheckerState::faulty;  // failed: how the path looks; known: ready, ghost (standby), pending
+    std::optional<std::uint16_t> port_group;      // the target port group that the path leads to, when the LU has such
+    std::optional<scsi::PortGroupReport> report;  // what it told of all groups
+    bool extended_report = true;                  // it knows the extended form of that
     std::string text;                             // failed: why, one line
   };
   static constexpr std::uint32_t data_bytes_max = 4096;
@@ -47,6 +54,8 @@ class Identification {
     vpd_supported,
     vpd_device_id,
     vpd_serial,
+    port_groups_extended,
+    port_groups,
     capacity_16,
     capacity_10,
     vpd_limits,
@@ -62,12 +71,15 @@ class Identification {
   void take(Step step, std::span<const std::byte> data);
   void take_refusal(Step step, scsi::Status status, const scsi::Sense& sense);
   void on_ready(scsi::Status status, const scsi::Sense& sense);
+  void take_groups(std::span<const std::byte> data);
+  void conclude();
 
   Step step_ = Step::ready;
   std::optional<Query> query_;
   Outcome outcome_;
   std::vector<std::uint8_t> pages_;
   unsigned attentions_ = 0;
+  CheckerState access_ = CheckerState::ready;  // as last told
 };
 
 }  // namespace mpath

@@ -3,19 +3,23 @@
 namespace mpath {
 namespace {
 
-Judgement to_caller(BlockStatus status) { return {.verdict = Verdict::to_caller, .status = status}; }
-Judgement path_failed(CheckerState checker) { return {.verdict = Verdict::path_failed, .checker = checker}; }
+Judgement to_caller(BlockStatus status) {
+  return {.verdict = Verdict::to_caller, .status = status};
+}
+Judgement path_failed(CheckerState checker, bool by_access = false) {
+  return {.verdict = Verdict::path_failed, .checker = checker, .by_access = by_access};
+}
 
 // SPC-4 4.5.6 and annex D (ASC/ASCQ).
 Judgement judge_not_ready(const scsi::Sense& sense) {
   if (sense.asc == 0x04) {
     switch (sense.ascq) {
       case 0x0a:  // asymmetric access state transition
-        return path_failed(CheckerState::pending);
+        return path_failed(CheckerState::pending, true);
       case 0x0b:  // target port in standby
-        return path_failed(CheckerState::ghost);
+        return path_failed(CheckerState::ghost, true);
       case 0x0c:  // target port unavailable
-        return path_failed(CheckerState::faulty);
+        return path_failed(CheckerState::faulty, true);
       default:
         return path_failed(CheckerState::faulty);
     }
@@ -37,9 +41,9 @@ Judgement judge_data_protect(const scsi::Sense& sense) {
 }
 
 Judgement judge_unit_attention(const scsi::Sense& sense) {
-  const bool changed = sense.asc == 0x29                          // power on, reset, nexus loss: anything may be new
+  const bool changed = sense.asc == 0x29                             // power on, reset, nexus loss: anything may be new
                        || (sense.asc == 0x2a && sense.ascq == 0x09)  // capacity data has changed
-                       || sense.asc == 0x3f;                      // inquiry data, LUNs data have changed
+                       || sense.asc == 0x3f;                         // inquiry data, LUNs data have changed
   return {.verdict = Verdict::attention, .reread_identity = changed};
 }
 

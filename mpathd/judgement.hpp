@@ -22,6 +22,7 @@ struct Judgement {
   Verdict verdict = Verdict::done;
   BlockStatus status = BlockStatus::ok;             // to_caller: what the caller is told
   CheckerState checker = CheckerState::ready;       // path_failed: how the path looks
+  bool by_access = false;                           // path_failed: because of the state of its port group (ALUA)
   bool reread_identity = false;                     // attention: identity or capacity may have changed
   friend bool operator==(const Judgement&, const Judgement&) = default;
 };

@@ -10,6 +10,7 @@ struct LuFacts {
   std::string wwid;  // text form of the best page 83h designator (mpathd/wwid.hpp)
   std::string vendor, product, revision;
   std::string serial;  // page 80h
+  bool alua = false;   // TPGS: it has target port groups with access states
 
   std::uint64_t size_bytes = 0;
   std::uint32_t block_size = 512;

@@ -6,11 +6,14 @@
 
 #include "base/check.hpp"
 #include "mpathd/map_internal.hpp"
+#include "mpathd/path_state.hpp"
 
 namespace mpath {
 namespace {
 
-GroupingInput grouping_input(const MapPath& path) { return {.priority = path.priority, .usable = path.usable}; }
+GroupingInput grouping_input(const MapPath& path) {
+  return {.priority = path.priority, .usable = path.usable, .standby = path.standby};
+}
 
 std::vector<GroupingInput> grouping_inputs(const std::vector<std::unique_ptr<MapPath>>& paths) {
   std::vector<GroupingInput> inputs;
@@ -75,6 +78,22 @@ MapDevice::MapDevice(std::string name, std::string wwid, const LuFacts& facts, c
     environment_.listener.on_map_line(fmt::format("map {}: no path for too long, failing I/O", name_), true);
     decide_without_path();
   });
+  takeover_alarm_ = environment_.clock.make_alarm([this] {
+    const bool any = std::ranges::any_of(paths_, [](const auto& path) { return path->standby; });
+    if (!any || takeover_expected() || usable_count() != 0) return;
+    environment_.listener.on_map_line(
+        fmt::format("map {}: no takeover in time, {} I/O", name_, may_queue() ? "queueing" : "failing"), true);
+    decide_without_path();
+  });
+  look_alarm_ = environment_.clock.make_alarm([this] {
+    looked_at_ = environment_.clock.now();
+    std::vector<MapPath*> paths;  // what they do may end with one of them leaving
+    for (const auto& path : paths_) paths.push_back(path.get());
+    for (MapPath* path : paths) {
+      const bool here = std::ranges::find(paths_, path, &std::unique_ptr<MapPath>::get) != paths_.end();
+      if (here) path->owner->on_look_wanted();
+    }
+  });
   pause_alarm_ = environment_.clock.make_alarm([this] {
     auto paused = pools_->paused.take_all();
     while (Command* command = paused.pop_front()) dispatch(*command);
@@ -98,19 +117,23 @@ MapPath& MapDevice::attach(ScsiPort& port, scsi::Lun lun, MapPathOwner& owner, s
   path->label = std::move(label);
   path->priority = priority;
   path->fence_alarm = environment_.clock.make_alarm([this, raw = path.get()] { on_fence_alarm(*raw); });
+  path->grace_alarm = environment_.clock.make_alarm([this, raw = path.get()] { on_grace_over(*raw); });
+  const MapPath* active = member_in_use();
   paths_.push_back(std::move(path));
   ++map_loads_;
-  regroup();
+  regroup(active);
   return *paths_.back();
 }
 
 void MapDevice::detach(MapPath& path) {
   set_usable(path, false);
+  set_standby(path, false);
   set_pending(path, false);
   const auto place = std::ranges::find(paths_, &path, &std::unique_ptr<MapPath>::get);
   CHECK(place != paths_.end());
   path.port = nullptr;
   path.owner = nullptr;
+  path.grace_alarm->cancel();
   leaving_.push_back(std::move(*place));
   paths_.erase(place);
   ++map_loads_;
@@ -125,29 +148,41 @@ void MapDevice::set_usable(MapPath& path, bool usable) {
   path.usable = usable;
   if (!usable) ++path_faults_;
   const std::size_t count = usable_count();
-  environment_.listener.on_map_line(
-      fmt::format("map {}: path {} {}, {} of {} paths usable", name_, path.label, usable ? "reinstated" : "failed", count,
-                  paths_.size()),
-      !usable);
+  environment_.listener.on_map_line(fmt::format("map {}: path {} {}, {} of {} paths usable", name_, path.label,
+                                                usable ? "reinstated" : "failed", count, paths_.size()),
+                                    !usable);
   choose_active_group();
   if (usable && count == 1) on_first_path_back();
   if (!usable && count == 0) on_last_path_gone();
+  const auto serves_best = [](const MapPath& each) {
+    return each.told && each.told->state == scsi::AccessState::optimized;
+  };
+  const bool best_left =
+      std::ranges::any_of(paths_, [&](const auto& each) { return each->usable && serves_best(*each); });
+  if (!usable && serves_best(path) && !best_left) look_soon();
   if (usable) advance_fences();
   pump();
 }
 
 void MapDevice::port_up(MapPath& path) {
-  if (path.fencing && path.port->generation() > path.lost_generation) release_fence(path, "the path logged in again", false);
+  if (path.fencing && path.port->generation() > path.lost_generation)
+    release_fence(path, "the path logged in again", false);
 }
 
-void MapDevice::port_room(MapPath&) { pump(); }
+void MapDevice::port_room(MapPath&) {
+  pump();
+}
 
 std::size_t MapDevice::usable_count() const {
   return static_cast<std::size_t>(std::ranges::count_if(paths_, [](const auto& path) { return path->usable; }));
 }
 
-const PathCounters& MapDevice::counters(const MapPath& path) const { return path.counters; }
-std::uint32_t MapDevice::in_flight(const MapPath& path) const { return path.in_flight; }
+const PathCounters& MapDevice::counters(const MapPath& path) const {
+  return path.counters;
+}
+std::uint32_t MapDevice::in_flight(const MapPath& path) const {
+  return path.in_flight;
+}
 
 void MapDevice::forget_unused_paths() {
   std::erase_if(leaving_, [](const auto& path) { return path->unused(); });
@@ -156,10 +191,24 @@ void MapDevice::forget_unused_paths() {
 
 // Groups, and life without a path.
 
-void MapDevice::regroup() {
+// `active`: the new group with this path takes the place of the one in use, so that a choice survives new groups.
+void MapDevice::regroup(const MapPath* active) {
   const auto inputs = grouping_inputs(paths_);
   groups_ = make_groups(policy_.grouping, inputs);
+  if (active != nullptr) {
+    const auto has_it = [&](const Group& group) {
+      return std::ranges::any_of(group.members, [&](std::size_t member) { return paths_[member].get() == active; });
+    };
+    active_group_ = static_cast<std::size_t>(std::ranges::find_if(groups_, has_it) - groups_.begin());
+  }
   choose_active_group();
+}
+
+const MapPath* MapDevice::member_in_use() const {
+  if (!active_group_ || *active_group_ >= groups_.size()) return nullptr;
+  const auto& members = groups_[*active_group_].members;
+  const auto usable = std::ranges::find_if(members, [&](std::size_t member) { return paths_[member]->usable; });
+  return paths_[usable == members.end() ? members.front() : *usable].get();
 }
 
 void MapDevice::choose_active_group() {
@@ -179,10 +228,97 @@ void MapDevice::set_pending(MapPath& path, bool pending) {
   if (!pending) decide_without_path();
 }
 
+void MapDevice::set_standby(MapPath& path, bool standby) {
+  if (path.standby == standby) return;
+  path.standby = standby;
+  if (!standby) decide_without_path();
+}
+
+// Port groups.
+
+void MapDevice::set_port_group(MapPath& path, std::uint16_t id) const {
+  if (path.port_group != id) path.told.reset();
+  path.port_group = id;
+}
+
+// Says whether it is another than before.
+bool MapDevice::set_priority(MapPath& path) const {
+  const bool known = policy_.prioritizer == Prioritizer::alua && path.told;
+  const int priority = known ? alua_priority(*path.told, policy_.exclusive_pref_bit) : 1;
+  return std::exchange(path.priority, priority) != priority;
+}
+
+void MapDevice::on_port_groups(MapPath& reporter, const scsi::PortGroupReport& report, std::uint64_t losses) {
+  const scsi::PortGroup* ours = reporter.port_group ? find_group(report, *reporter.port_group) : nullptr;
+  if (ours == nullptr) return;
+  if (std::exchange(takeover_wait_, takeover_wait(report)) != takeover_wait_ && usable_count() == 0) {
+    takeover_alarm_->set(no_path_since_ + takeover_wait_);
+  }
+  const bool changed = !reporter.told || reporter.told->state != ours->state;
+  if (changed) {
+    environment_.listener.on_map_line(
+        fmt::format("map {}: path {} port group {} is {}", name_, reporter.label, ours->id, scsi::name(ours->state)),
+        false);
+    look_soon();  // where one group changes others do
+  }
+  const MapPath* active = member_in_use();
+  reporter.told = *ours;
+  bool regrouped = set_priority(reporter);
+  std::vector<MapPath*> demoted;
+  for (const auto& path : paths_) {
+    if (path.get() == &reporter || !path->port_group) continue;
+    if (path->usable && access_states_fence(facts_) &&
+        out_of_service(report, *reporter.port_group, *path->port_group)) {
+      demoted.push_back(path.get());
+    }
+    // Of a path that cannot be asked itself the others know best.
+    const scsi::PortGroup* theirs = find_group(report, *path->port_group);
+    if (path->port->up() || theirs == nullptr) continue;
+    path->told = *theirs;
+    regrouped = set_priority(*path) || regrouped;
+  }
+  if (regrouped) {
+    ++map_loads_;
+    regroup(active);
+  }
+  lift_fences(reporter, report, losses);
+  pump();
+  // The node that serves knows that another does not: nothing more is sent there, even while it is silent.
+  for (MapPath* path : demoted) {
+    if (!path->usable) continue;
+    path->owner->on_command_bad(CheckerState::ghost, true);
+    path->grace_alarm->set(environment_.clock.now() + demotion_grace);
+  }
+}
+
+// A node that lives has answered by now, be it with a refusal. One that does not is not waited for any longer: what it
+// has is fenced by the same report that told of its successor.
+void MapDevice::on_grace_over(MapPath& path) {
+  if (path.port == nullptr || path.in_flight == 0 || path.usable) return;
+  path.port->abort_session(SessionEnd::aborted,
+                           fmt::format("its port group is out of service, {} commands have no answer", path.in_flight));
+}
+
+TimePoint MapDevice::hungry_since() const {
+  return usable_count() == 0 ? no_path_since_ : never;
+}
+
+// However often news come in, paths are not asked without a pause between.
+void MapDevice::look_soon() {
+  const TimePoint now = environment_.clock.now();
+  look_alarm_->set(looked_at_ == TimePoint::min() ? now : std::max(now, looked_at_ + hungry_pause_min));
+}
+
+bool MapDevice::takeover_expected() const {
+  const bool any = std::ranges::any_of(paths_, [](const auto& path) { return path->standby; });
+  return any && environment_.clock.now() < no_path_since_ + takeover_wait_;
+}
+
 bool MapDevice::may_queue() const {
   if (closing_) return false;
   if (std::ranges::any_of(paths_, [](const auto& path) { return path->pending; })) return true;
   if (queueing_disabled_) return false;
+  if (takeover_expected()) return true;
   switch (policy_.no_path_retry.mode) {
     case NoPathRetry::Mode::fail:
       return false;
@@ -198,10 +334,14 @@ void MapDevice::on_last_path_gone() {
   no_path_since_ = environment_.clock.now();
   environment_.listener.on_map_line(
       fmt::format("map {}: no path left, {} I/O", name_, may_queue() ? "queueing" : "failing"), true);
+  takeover_alarm_->set(no_path_since_ + takeover_wait_);
   if (policy_.no_path_retry.mode == NoPathRetry::Mode::count) {
-    no_path_alarm_->set(no_path_since_ + policy_.no_path_retry.checks * policy_.polling_interval);
+    gives_up_at_ = no_path_since_ + policy_.no_path_retry.checks * policy_.polling_interval;
+    if (takeover_expected()) gives_up_at_ += takeover_wait_;
+    no_path_alarm_->set(gives_up_at_);
   }
   decide_without_path();
+  look_alarm_->set(environment_.clock.now());
 }
 
 void MapDevice::decide_without_path() {
@@ -210,9 +350,10 @@ void MapDevice::decide_without_path() {
 
 void MapDevice::on_first_path_back() {
   if (no_path_since_ != never) total_queue_time_ += environment_.clock.now() - no_path_since_;
-  no_path_since_ = never;
+  no_path_since_ = gives_up_at_ = never;
   gave_up_ = false;
   no_path_alarm_->cancel();
+  takeover_alarm_->cancel();
 }
 
 void MapDevice::fail_waiting() {
@@ -241,6 +382,7 @@ void MapDevice::set_policy(const MapPolicy& policy) {
   selector_ = Selector(policy.selector, policy.rr_min_io);
   ++map_loads_;
   active_group_.reset();
+  for (const auto& path : paths_) static_cast<void>(set_priority(*path));
   regroup();
   decide_without_path();
   advance_fences();
@@ -250,10 +392,11 @@ void MapDevice::set_policy(const MapPolicy& policy) {
 bool MapDevice::switch_group(unsigned number) {
   if (number == 0 || number > groups_.size()) return false;
   const auto inputs = grouping_inputs(paths_);
-  if (group_priority(groups_[number - 1], inputs) == 0) return false;
+  if (mpath::usable_count(groups_[number - 1], inputs) == 0) return false;
   if (active_group_ != number - 1) ++switch_group_count_;
   active_group_ = number - 1;
-  environment_.listener.on_map_line(fmt::format("map {}: switched to path group {} by the administrator", name_, number), false);
+  environment_.listener.on_map_line(
+      fmt::format("map {}: switched to path group {} by the administrator", name_, number), false);
   pump();
   return true;
 }
@@ -261,7 +404,8 @@ bool MapDevice::switch_group(unsigned number) {
 void MapDevice::set_queueing_disabled(bool disabled) {
   if (queueing_disabled_ == disabled) return;
   queueing_disabled_ = disabled;
-  environment_.listener.on_map_line(fmt::format("map {}: queueing {}", name_, disabled ? "disabled" : "restored"), disabled);
+  environment_.listener.on_map_line(fmt::format("map {}: queueing {}", name_, disabled ? "disabled" : "restored"),
+                                    disabled);
   decide_without_path();
 }
 
@@ -295,14 +439,19 @@ void MapDevice::update_limits() {
   for (BlockDeviceObserver* observer : observers) observer->on_limits_changed(limits_);
 }
 
-void MapDevice::add_observer(BlockDeviceObserver& observer) { observers_.push_back(&observer); }
-void MapDevice::remove_observer(BlockDeviceObserver& observer) { std::erase(observers_, &observer); }
+void MapDevice::add_observer(BlockDeviceObserver& observer) {
+  observers_.push_back(&observer);
+}
+void MapDevice::remove_observer(BlockDeviceObserver& observer) {
+  std::erase(observers_, &observer);
+}
 
 void MapDevice::close(std::function<void()> idle) {
   idle_ = std::move(idle);
   if (!closing_) {
     closing_ = true;
     no_path_alarm_->cancel();
+    takeover_alarm_->cancel();
     fail_waiting();
     const auto observers = observers_;
     for (BlockDeviceObserver* observer : observers) observer->on_gone();
@@ -341,7 +490,8 @@ MapSnapshot MapDevice::snapshot() const {
         shot.queueing = "off";
         shot.features = "0";
       } else {
-        const auto until = no_path_since_ + policy_.no_path_retry.checks * policy_.polling_interval;
+        const auto told = no_path_since_ + policy_.no_path_retry.checks * policy_.polling_interval;
+        const auto until = gives_up_at_ == never ? told : gives_up_at_;
         const auto left = std::chrono::ceil<std::chrono::seconds>(until - environment_.clock.now());
         shot.queueing = fmt::format("{} sec", std::max<std::int64_t>(0, left.count()));
       }

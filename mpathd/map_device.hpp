@@ -6,9 +6,14 @@
 //   path lost         reads move at once; what changes the medium waits until the old nexus is fenced, so that no copy
 //                     of it can run later ("ghost write"): see start_fence()
 //   error answers     judgement.hpp tells the command's own errors (to the caller) from the path's (another path)
+//   takeover          paths that are connected but in standby or in transition (ALUA) are looked at again and again
+//   while
+//                     nothing else is left, and I/O waits for them for as long as the target's takeover may take (10 s
+//                     where it does not say), whatever no_path_retry says; then no_path_retry decides
 //
 // Threads:    all members run on the map's shard.
-// Ownership:  the device owns its MapPath entries; ports and path owners are borrowed and must be detached before they go.
+// Ownership:  the device owns its MapPath entries; ports and path owners are borrowed and must be detached before they
+// go.
 //             Destroy only when close() has reported that it is idle.
 // Allocation: none per request in steady state (slabs, intrusive queues).
 #pragma once
@@ -25,6 +30,7 @@
 #include "base/clock.hpp"
 #include "base/intrusive.hpp"
 #include "initiator/scsi_port.hpp"
+#include "mpathd/alua.hpp"
 #include "mpathd/grouping.hpp"
 #include "mpathd/judgement.hpp"
 #include "mpathd/lu_facts.hpp"
@@ -41,7 +47,9 @@ class MapPath;
 class MapPathOwner {
  public:
   virtual ~MapPathOwner() = default;
-  virtual void on_command_bad(CheckerState how) = 0;
+  virtual void on_command_bad(CheckerState how, bool by_access) = 0;
+  // Access states may have changed, or the map needs a path badly: look at once. Called from the loop.
+  virtual void on_look_wanted() = 0;
   virtual void on_unit_attention(const scsi::Sense& sense, bool reread_identity) = 0;
   [[nodiscard]] virtual PathSnapshot path_snapshot() const = 0;
 };
@@ -78,15 +86,23 @@ class MapDevice final : public BlockDevice {
   void add_observer(BlockDeviceObserver& observer) override;
   void remove_observer(BlockDeviceObserver& observer) override;
 
-  // Paths. attach() adds one that is not usable yet. detach() forgets owner and port at once; commands still on the wire
-  // are waited for (abort the port's session before, when they must not be).
+  // Paths. attach() adds one that is not usable yet. detach() forgets owner and port at once; commands still on the
+  // wire are waited for (abort the port's session before, when they must not be).
   MapPath& attach(ScsiPort& port, scsi::Lun lun, MapPathOwner& owner, std::string label, int priority);
   void detach(MapPath& path);
   void set_usable(MapPath& path, bool usable);
   // Its port is up and its LU is being read: as long as one path is pending, I/O waits rather than fails.
   void set_pending(MapPath& path, bool pending);
-  void port_up(MapPath& path);    // its nexus logged in again: what was lost on it cannot run any more
-  void port_room(MapPath& path);  // it can take commands again
+  // Its port is up, and its port group does not serve now.
+  void set_standby(MapPath& path, bool standby);
+  // The target port group that it leads to; and what the target, asked through it, told of all groups. `losses` is
+  // losses() as it was when that was asked: a report says nothing about writes that were lost since.
+  void set_port_group(MapPath& path, std::uint16_t id) const;
+  void on_port_groups(MapPath& reporter, const scsi::PortGroupReport& report, std::uint64_t losses);
+  [[nodiscard]] std::uint64_t losses() const { return losses_; }
+  [[nodiscard]] TimePoint hungry_since() const;  // no usable path since then; never: there is one
+  void port_up(MapPath& path);                   // its nexus logged in again: what was lost on it cannot run any more
+  void port_room(MapPath& path);                 // it can take commands again
   [[nodiscard]] std::size_t path_count() const { return paths_.size(); }
   [[nodiscard]] std::size_t usable_count() const;
   [[nodiscard]] const PathCounters& counters(const MapPath& path) const;
@@ -106,7 +122,8 @@ class MapDevice final : public BlockDevice {
   [[nodiscard]] MapSnapshot snapshot() const;
   [[nodiscard]] const std::string& wwid() const { return wwid_; }
 
-  // Takes no more requests; what waits completes with `shutdown`. `idle` runs once nothing is in flight (maybe at once).
+  // Takes no more requests; what waits completes with `shutdown`. `idle` runs once nothing is in flight (maybe at
+  // once).
   void close(std::function<void()> idle);
 
  private:
@@ -147,8 +164,13 @@ class MapDevice final : public BlockDevice {
   void settle(Io& io);
 
   // Groups, and life without a path.
-  void regroup();
+  void regroup(const MapPath* active = nullptr);
   void choose_active_group();
+  [[nodiscard]] const MapPath* member_in_use() const;
+  [[nodiscard]] bool set_priority(MapPath& path) const;
+  void look_soon();
+  void on_grace_over(MapPath& path);
+  [[nodiscard]] bool takeover_expected() const;
   [[nodiscard]] bool may_queue() const;
   void on_last_path_gone();
   void decide_without_path();
@@ -160,6 +182,8 @@ class MapDevice final : public BlockDevice {
   void start_fence(MapPath& lost);
   void advance_fence(MapPath& lost);
   void advance_fences();
+  void lift_fences(const MapPath& reporter, const scsi::PortGroupReport& report, std::uint64_t losses);
+  void ask_about(MapPath& lost);
   [[nodiscard]] MapPath* fence_helper(const MapPath& lost) const;
   void on_fence_alarm(MapPath& lost);
   void on_fence_result(MapPath& lost, MapPath& helper, bool fenced, bool whole_lu);
@@ -185,11 +209,11 @@ class MapDevice final : public BlockDevice {
   std::vector<std::unique_ptr<MapPath>> leaving_;  // detached, with commands or fences outstanding
   std::vector<Group> groups_;                      // indices into paths_
   std::optional<std::size_t> active_group_;
-  std::vector<PathLoad> loads_;                    // scratch of pick_path()
+  std::vector<PathLoad> loads_;  // scratch of pick_path()
   Selector selector_;
 
   struct Pools;
-  std::unique_ptr<Pools> pools_;                   // slabs of Io and Command, backlog, paused commands
+  std::unique_ptr<Pools> pools_;  // slabs of Io and Command, backlog, paused commands
 
   bool write_same_refused_ = false;
   bool unmap_refused_ = false;
@@ -197,6 +221,12 @@ class MapDevice final : public BlockDevice {
   bool queueing_disabled_ = false;
   bool gave_up_ = false;  // no_path_retry ran out; cleared by the first usable path
   TimePoint no_path_since_ = never;
+  TimePoint gives_up_at_ = never;  // no_path_retry N: when
+  Duration takeover_wait_ = takeover_wait_default;
+  std::unique_ptr<Alarm> takeover_alarm_;
+  std::unique_ptr<Alarm> look_alarm_;  // at once, but from the loop
+  TimePoint looked_at_ = TimePoint::min();
+  std::uint64_t losses_ = 0;  // writes that were lost, ever
   std::unique_ptr<Alarm> no_path_alarm_;
   std::unique_ptr<Alarm> pause_alarm_;
   bool pumping_ = false;

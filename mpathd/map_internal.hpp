@@ -5,22 +5,23 @@
 
 namespace mpath {
 
-inline constexpr std::uint32_t commands_out_max = 16;          // of one request at a time
-inline constexpr std::uint64_t transfer_bytes_max = 1 << 20;   // of one READ or WRITE
-inline constexpr unsigned retries_max = 5;                     // answers that say "not carried out", for one command
+inline constexpr std::uint32_t commands_out_max = 16;         // of one request at a time
+inline constexpr std::uint64_t transfer_bytes_max = 1 << 20;  // of one READ or WRITE
+inline constexpr unsigned retries_max = 5;                    // answers that say "not carried out", for one command
 inline constexpr auto busy_pause = std::chrono::milliseconds(20);
 inline constexpr auto fence_pause = std::chrono::milliseconds(100);
+inline constexpr auto demotion_grace = std::chrono::milliseconds(200);  // to answer what was sent before
 
 // One request of the caller while it is worked on.
 struct MapDevice::Io {
   Io* next = nullptr;
   MapDevice* map = nullptr;
   BlockRequest* request = nullptr;
-  std::uint64_t cursor = 0;         // bytes of the request that commands were made for
+  std::uint64_t cursor = 0;  // bytes of the request that commands were made for
   std::uint32_t commands_out = 0;
   BlockStatus status = BlockStatus::ok;
-  bool flushing = false;            // the FUA that the command itself cannot carry
-  bool restart = false;             // the target refused the command we chose: begin anew with another
+  bool flushing = false;  // the FUA that the command itself cannot carry
+  bool restart = false;   // the target refused the command we chose: begin anew with another
   bool advancing = false;
 };
 
@@ -31,13 +32,13 @@ struct MapDevice::Command : ScsiTask {
   Command* path_previous = nullptr;
   Io* io = nullptr;
   MapPath* path = nullptr;
-  std::uint64_t generation = 0;   // of the port when it was sent
+  std::uint64_t generation = 0;  // of the port when it was sent
   unsigned retries = 0;
   bool changes_medium = false;
-  bool fenced = false;            // a LOGICAL UNIT RESET has ended it already
+  bool fenced = false;  // a LOGICAL UNIT RESET has ended it already
   std::array<iovec, 4> few{};
-  std::vector<iovec> many;        // keeps its capacity
-  Buffer own;                     // parameter data of ours
+  std::vector<iovec> many;  // keeps its capacity
+  Buffer own;               // parameter data of ours
 };
 
 // One path as the map holds it.
@@ -45,13 +46,16 @@ class MapPath {
  public:
   using Command = MapDevice::Command;
 
-  ScsiPort* port = nullptr;        // null once detached
-  MapPathOwner* owner = nullptr;   // null once detached
+  ScsiPort* port = nullptr;       // null once detached
+  MapPathOwner* owner = nullptr;  // null once detached
   scsi::Lun lun;
   std::string label;
   int priority = 1;
   bool usable = false;
   bool pending = false;
+  bool standby = false;                     // connected, and its port group does not serve now
+  std::optional<std::uint16_t> port_group;  // of ALUA
+  std::optional<scsi::PortGroup> told;      // the last that is known of it
   PathCounters counters;
 
   Command* in_flight_first = nullptr;
@@ -60,12 +64,14 @@ class MapPath {
 
   // What was lost here and may still run: it waits until that is impossible.
   IntrusiveQueue<Command, &Command::queue_next> unfenced;
-  bool ghosts = false;             // some of it was given up to the caller: overlapping writes must wait as well
+  bool ghosts = false;  // some of it was given up to the caller: overlapping writes must wait as well
   bool fencing = false;
-  bool fence_running = false;      // a fence call of a helper port is under way
+  bool fence_running = false;  // a fence call of a helper port is under way
   std::uint64_t lost_generation = 0;
+  std::uint64_t loss = 0;  // number of its last loss, of those of the map
   TimePoint fence_since{};
   std::unique_ptr<Alarm> fence_alarm;
+  std::unique_ptr<Alarm> grace_alarm;  // of a path whose group was replaced
 
   [[nodiscard]] bool unused() const { return in_flight == 0 && !fencing && !fence_running; }
   void link(Command& command);

@@ -32,7 +32,9 @@ bool changes_medium(BlockOp op) {
   return false;
 }
 
-bool needs_room_on_device(BlockOp op) { return op != BlockOp::flush; }
+bool needs_room_on_device(BlockOp op) {
+  return op != BlockOp::flush;
+}
 
 // Points `command` at bytes [skip, skip + length) of the caller's data, copying only the iovecs.
 template <typename Command>
@@ -45,7 +47,8 @@ void slice(Command& command, std::span<const iovec> data, std::uint64_t skip, st
       skip -= piece.iov_len;
       continue;
     }
-    const iovec part{static_cast<std::byte*>(piece.iov_base) + skip, std::min<std::uint64_t>(piece.iov_len - skip, length)};
+    const iovec part{static_cast<std::byte*>(piece.iov_base) + skip,
+                     std::min<std::uint64_t>(piece.iov_len - skip, length)};
     skip = 0;
     length -= part.iov_len;
     if (count < command.few.size()) {
@@ -57,7 +60,8 @@ void slice(Command& command, std::span<const iovec> data, std::uint64_t skip, st
     ++count;
   }
   CHECK(length == 0);
-  command.data = command.many.empty() ? std::span<const iovec>(command.few).first(count) : std::span<const iovec>(command.many);
+  command.data =
+      command.many.empty() ? std::span<const iovec>(command.few).first(count) : std::span<const iovec>(command.many);
 }
 
 }  // namespace
@@ -177,9 +181,8 @@ void MapDevice::next_zeroes(Io& io) {
   Command& command = new_command(io, facts_.block_size);  // one block of zeroes goes over the wire
   command.direction = DataDirection::out;
   const bool unmap = request.may_unmap && facts_.write_same_unmap && facts_.reads_zero;
-  command.cdb = scsi::write_same_cdb({.lba = lba(request.offset + io.cursor),
-                                      .blocks = static_cast<std::uint32_t>(lba(length)),
-                                      .unmap = unmap});
+  command.cdb = scsi::write_same_cdb(
+      {.lba = lba(request.offset + io.cursor), .blocks = static_cast<std::uint32_t>(lba(length)), .unmap = unmap});
   const iovec block{zero_bytes.data(), facts_.block_size};
   slice(command, std::span(&block, 1), 0, facts_.block_size);
   io.cursor += length;
@@ -359,7 +362,7 @@ void MapDevice::on_answer(Command& command, MapPath& path) {
       return retry_later(command);
     case Verdict::path_failed:
       // Not counted: the path is out until it was identified anew, and no_path_retry bounds the waiting.
-      if (path.owner != nullptr) path.owner->on_command_bad(judgement.checker);
+      if (path.owner != nullptr) path.owner->on_command_bad(judgement.checker, judgement.by_access);
       return dispatch(command);
     case Verdict::attention:
       if (path.owner != nullptr) path.owner->on_unit_attention(command.sense, judgement.reread_identity);
@@ -383,7 +386,7 @@ void MapDevice::on_good(Command& command) {
     case BlockOp::read:
       // GOOD with bytes missing is a wrong read, not a short one.
       if (command.transferred != command.length) {
-        if (command.path->owner != nullptr) command.path->owner->on_command_bad(CheckerState::faulty);
+        if (command.path->owner != nullptr) command.path->owner->on_command_bad(CheckerState::faulty, false);
         return retry(command);
       }
       ++counters.read_ios;

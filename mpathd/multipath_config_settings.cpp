@@ -47,6 +47,7 @@ bool fit_for_a_name(std::string_view name) {
 }
 
 Applied set_grouping(std::string_view value, MapSettings& settings) {
+  settings.policy.grouping_written = true;
   if (value == "failover") {
     settings.policy.grouping = GroupingPolicy::failover;
     return {};
@@ -55,10 +56,50 @@ Applied set_grouping(std::string_view value, MapSettings& settings) {
     settings.policy.grouping = GroupingPolicy::multibus;
     return {};
   }
-  if (!one_of(value, {"group_by_serial", "group_by_prio", "group_by_node_name", "group_by_tpg"}))
-    return expected(value, "a grouping policy (failover, multibus)");
+  if (value == "group_by_prio") {
+    settings.policy.grouping = GroupingPolicy::group_by_prio;
+    return {};
+  }
+  if (!one_of(value, {"group_by_serial", "group_by_node_name", "group_by_tpg"}))
+    return expected(value, "a grouping policy (failover, multibus, group_by_prio)");
   settings.policy.grouping = GroupingPolicy::failover;
   return warning(fmt::format("{} is not there yet and acts as failover", value));
+}
+
+Applied set_prio(std::string_view value, MapSettings& settings) {
+  if (one_of(value, {"const", "alua"})) {
+    settings.policy.prioritizer = value == "alua" ? Prioritizer::alua : Prioritizer::constant;
+    return {};
+  }
+  if (value == "sysfs") {
+    settings.policy.prioritizer = Prioritizer::alua;
+    return warning("sysfs acts as alua");
+  }
+  if (!one_of(value, {"none", "emc", "rdac", "hp_sw", "hds", "ontap", "netapp", "datacore", "iet", "ana", "random", "weightedpath",
+                      "path_latency"}))
+    return expected(value, "a prioritizer (const, alua)");
+  settings.policy.prioritizer = Prioritizer::constant;
+  return warning(fmt::format("{} is not there and acts as const", value));
+}
+
+Applied set_prio_args(std::string_view value, MapSettings& settings) {
+  settings.policy.exclusive_pref_bit = value == "exclusive_pref_bit";
+  if (settings.policy.exclusive_pref_bit || one_of(value, {"", "none"})) return {};
+  return warning(fmt::format("'{}' has no effect: only exclusive_pref_bit has", value));
+}
+
+Applied set_detect_prio(std::string_view value, MapSettings& settings) {
+  const auto flag = parse_yes_no(value);
+  if (!flag) return expected(value, "yes or no");
+  settings.policy.detect_prio = *flag;
+  return {};
+}
+
+Applied set_detect_pgpolicy(std::string_view value, MapSettings& settings) {
+  const auto flag = parse_yes_no(value);
+  if (!flag) return expected(value, "yes or no");
+  settings.policy.detect_grouping = *flag;
+  return {};
 }
 
 // "service-time 0": the number of arguments belongs to the name, and there are none.
@@ -242,8 +283,17 @@ constexpr std::array table{
     MapSetting{"path_selector", everywhere, MapSettingType::text, "", "service-time 0",
                 "How the path for the next request is chosen within a group: round-robin, queue-length or service-time.",
                 set_selector},
-    MapSetting{"path_grouping_policy", everywhere, MapSettingType::word, "", "multibus",
-                "multibus: all paths in one group; failover: one group for each path.", set_grouping},
+    MapSetting{"path_grouping_policy", everywhere, MapSettingType::word, "", "",
+                "multibus: all paths in one group; failover: one group for each path; group_by_prio: one for each priority.",
+                set_grouping},
+    MapSetting{"prio", everywhere, MapSettingType::word, "", "const",
+                "What priorities follow: const (all the same) or alua (the states of the target port groups).", set_prio},
+    MapSetting{"prio_args", everywhere, MapSettingType::text, "", "",
+                "For alua: exclusive_pref_bit puts the paths of a preferred group above all others.", set_prio_args},
+    MapSetting{"detect_prio", general, MapSettingType::flag, "", "yes",
+                "Logical units that have port groups with states take prio alua, whatever prio says.", set_detect_prio},
+    MapSetting{"detect_pgpolicy", general, MapSettingType::flag, "", "yes",
+                "With prio alua they take group_by_prio, unless path_grouping_policy is written.", set_detect_pgpolicy},
     MapSetting{"path_checker", general, MapSettingType::word, "", "tur",
                 "What a check sends: tur (TEST UNIT READY) or directio (a read of the first block).", set_checker},
     MapSetting{"checker", general, MapSettingType::word, "", "", "Another name of path_checker.", set_checker},
@@ -282,8 +332,6 @@ constexpr std::array table{
     ignored("uid_attrs", defaults),
     ignored("uid_attribute", general),
     ignored("getuid_callout", general),
-    ignored("prio", everywhere),
-    ignored("prio_args", everywhere),
     ignored("features", everywhere),
     ignored("hardware_handler", devices),
     ignored("vpd_vendor", devices),
@@ -308,9 +356,7 @@ constexpr std::array table{
     ignored("reservation_key", defaults | multipaths),
     ignored("all_tg_pt", general),
     ignored("retain_attached_hw_handler", general),
-    ignored("detect_prio", general),
     ignored("detect_checker", general),
-    ignored("detect_pgpolicy", general),
     ignored("detect_pgpolicy_use_tpg", general),
     ignored("force_sync", defaults),
     ignored("strict_timing", defaults),

@@ -1,5 +1,5 @@
-// One path: a LUN behind a nexus. Carries out what path_state.hpp decides: identifies the LU, checks it, and tells the
-// map when it may be used.
+// One path: a LUN behind a nexus. Carries out what path_state.hpp decides: identifies the LU, checks it, tells the map
+// when it may be used, and what the target says of its port groups.
 //
 // Threads:   the shard of its port.
 // Ownership: port, host, clock and buffers are borrowed. May be destroyed only while nothing of its own is on the wire:
@@ -25,7 +25,8 @@ class Path;
 class PathHost {
  public:
   virtual ~PathHost() = default;
-  // The LU was read. The host answers now or later with accept() (usable in its map) or refuse().
+  // The LU was read. The host answers now or later with accept() (usable in its map, or in standby there) or refuse().
+  // A path in standby may not know the capacity: see sized().
   virtual void on_identified(Path& path, const LuFacts& facts) = 0;
   virtual void on_not_a_disk(Path& path) = 0;
   // It carries another LU than its map's: take it out of the map; it will be identified again.
@@ -65,7 +66,10 @@ class Path final : public MapPathOwner {
   void update_iface(const std::string& net_ifacename) { identity_.net_ifacename = net_ifacename; }
 
   // MapPathOwner
-  void on_command_bad(CheckerState how) override { apply({PathEventKind::command_bad, how}); }
+  void on_command_bad(CheckerState how, bool by_access) override {
+    apply({PathEventKind::command_bad, how, by_access});
+  }
+  void on_look_wanted() override;
   void on_unit_attention(const scsi::Sense& sense, bool reread_identity) override;
   [[nodiscard]] PathSnapshot path_snapshot() const override;
 
@@ -75,30 +79,42 @@ class Path final : public MapPathOwner {
   [[nodiscard]] MapDevice* map() const { return map_; }
   [[nodiscard]] MapPath* map_path() const { return map_path_; }
   [[nodiscard]] const std::optional<LuFacts>& facts() const { return facts_; }
+  [[nodiscard]] bool sized() const { return sized_; }
+  [[nodiscard]] bool serves() const { return access_ == CheckerState::ready; }  // by its identification
   [[nodiscard]] const PathState& state() const { return state_; }
   [[nodiscard]] bool idle() const { return !probe_.busy; }
   [[nodiscard]] bool held() const { return std::holds_alternative<PathHeld>(state_); }
 
  private:
-  enum class Purpose : std::uint8_t { identify, check };
+  enum class Purpose : std::uint8_t { identify, check, groups };
   struct Probe : ScsiTask {
     Path* path = nullptr;
     bool busy = false;
     Purpose purpose = Purpose::check;
-    std::uint64_t round = 0;  // of the identification it belongs to
+    std::uint64_t round = 0;   // of the identification it belongs to
+    std::uint64_t losses = 0;  // of the map when it was sent
     iovec piece{};
     Buffer buffer;
   };
 
   void apply(const PathEvent& event);
+  [[nodiscard]] bool old_news(const PathState& before);
   void act(PathAction action);
   void start_identification();
   void ask_next();
   void start_check();
+  void start_look();
+  void ask_groups();
+  void not_sent();
   [[nodiscard]] bool send(Purpose purpose, const scsi::Cdb& cdb, std::uint32_t length);
   static void on_probe_done(ScsiTask& task) noexcept;
   void on_probe_answer(Purpose purpose, bool current);
+  void on_check_answer();
+  void on_groups_answer(std::span<const std::byte> data);
+  void check_again();
+  void tell_groups(const scsi::PortGroupReport& report, std::uint64_t losses);
   void conclude();
+  void take_facts(const Identification::Outcome& outcome);
 
   ScsiPort& port_;
   const scsi::Lun lun_;
@@ -116,12 +132,20 @@ class Path final : public MapPathOwner {
   Probe probe_;
   std::optional<Identification> identification_;
   std::uint64_t round_ = 0;
+  std::uint64_t round_losses_ = 0;  // of the map when the identification began
   unsigned check_attentions_ = 0;
-  std::optional<LuFacts> facts_;  // as read last
+  bool look_pending_ = false;                  // another probe is on the wire
+  std::optional<LuFacts> facts_;               // as read last
+  bool sized_ = false;                         // with the capacity and what comes after it
+  CheckerState access_ = CheckerState::ready;  // of the identification: ready, ghost, pending
+  std::optional<std::uint16_t> port_group_;
+  std::optional<scsi::PortGroupReport> report_;  // of the identification
+  bool extended_report_ = true;
 
   MapDevice* map_ = nullptr;
   MapPath* map_path_ = nullptr;
   std::string trouble_;  // why it is faulty
+  std::string told_;     // ... as the log has it
 };
 
 }  // namespace mpath

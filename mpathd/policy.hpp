@@ -7,7 +7,8 @@
 
 namespace mpath {
 
-enum class GroupingPolicy : std::uint8_t { failover, multibus };
+enum class GroupingPolicy : std::uint8_t { failover, multibus, group_by_prio };
+enum class Prioritizer : std::uint8_t { constant, alua };
 enum class SelectorKind : std::uint8_t { round_robin, queue_length, service_time };
 enum class CheckerKind : std::uint8_t { tur, directio };
 enum class Failback : std::uint8_t { manual, immediate };
@@ -22,6 +23,11 @@ struct NoPathRetry {
 
 struct MapPolicy {
   GroupingPolicy grouping = GroupingPolicy::multibus;
+  bool grouping_written = false;  // by the administrator: detection leaves it alone
+  Prioritizer prioritizer = Prioritizer::constant;
+  bool exclusive_pref_bit = false;  // prio_args
+  bool detect_prio = true;          // alua where the LU has port groups with states ...
+  bool detect_grouping = true;      // ... and then group_by_prio, unless something else is written
   SelectorKind selector = SelectorKind::service_time;
   unsigned rr_min_io = 1;  // round-robin: requests before the next path (rr_min_io_rq)
   CheckerKind checker = CheckerKind::tur;
@@ -33,5 +39,13 @@ struct MapPolicy {
   std::chrono::milliseconds checker_timeout{30000};  // also the deadline of every command
   friend bool operator==(const MapPolicy&, const MapPolicy&) = default;
 };
+
+// What is in force for a LU that has (alua) or has not target port groups with access states.
+[[nodiscard]] inline MapPolicy detected(MapPolicy policy, bool alua) {
+  if (alua && policy.detect_prio) policy.prioritizer = Prioritizer::alua;
+  const bool by_priority = alua && policy.detect_grouping && policy.prioritizer == Prioritizer::alua;
+  if (by_priority && !policy.grouping_written) policy.grouping = GroupingPolicy::group_by_prio;
+  return policy;
+}
 
 }  // namespace mpath

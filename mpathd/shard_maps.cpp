@@ -7,6 +7,7 @@
 
 #include "base/check.hpp"
 #include "base/drill_device.hpp"
+#include "mpathd/alua.hpp"
 #include "wire/scsi_cdb.hpp"
 #include "wire/scsi_data.hpp"
 
@@ -99,6 +100,10 @@ class ShardMaps::NexusPaths final : public ScsiPortObserver {
     }
   }
   void on_port_event(const scsi::Sense& sense) override {
+    if (access_changed(sense)) {
+      for (const auto& path : copy()) path->on_unit_attention(sense, false);
+      return;
+    }
     for (const auto& path : copy()) path->on_unit_attention(sense, true);
     scan_anew();
   }
@@ -149,7 +154,8 @@ class ShardMaps::NexusPaths final : public ScsiPortObserver {
   ShardMaps& maps_;
   Nexus& nexus_;
   std::vector<std::unique_ptr<Path>> paths_;
-  std::set<std::uint64_t> others_;  // LUNs that are no disks (tgt's controller, for one): not looked at again by themselves
+  std::set<std::uint64_t>
+      others_;  // LUNs that are no disks (tgt's controller, for one): not looked at again by themselves
   ScanTask task_;
   Buffer buffer_;
   iovec piece_{};
@@ -166,7 +172,7 @@ struct ShardMaps::MapEntry {
   bool refused = false;
   std::string refused_why;
   bool closing = false;
-  std::vector<Path*> waiting;          // identified, and the entry is not ready for them
+  std::vector<Path*> waiting;  // identified, and the entry is not ready for them
   // A resize under way: paths whose capacity has not been read again yet.
   std::set<Path*> resizing;
   std::function<void(bool, const std::string&)> resized;
@@ -178,7 +184,9 @@ ShardMaps::ShardMaps(Shard& shard, MapDirectory& directory, const Log& log)
 
 ShardMaps::~ShardMaps() = default;
 
-void ShardMaps::nexus_created(Nexus& nexus) { nexuses_.push_back(std::make_unique<NexusPaths>(*this, nexus)); }
+void ShardMaps::nexus_created(Nexus& nexus) {
+  nexuses_.push_back(std::make_unique<NexusPaths>(*this, nexus));
+}
 
 void ShardMaps::nexus_stopped(Nexus& nexus) {
   const auto place = std::ranges::find_if(nexuses_, [&](const auto& entry) { return &entry->nexus() == &nexus; });
@@ -192,13 +200,17 @@ void ShardMaps::nexus_stopped(Nexus& nexus) {
 
 void ShardMaps::on_identified(Path& path, const LuFacts& facts) {
   if (path.map() != nullptr && path.map()->wwid() != facts.wwid) {
-    directory_.on_line(fmt::format("path {}: identity changed from {} to {}", path.device(), path.map()->wwid(), facts.wwid),
-                       true);
+    directory_.on_line(
+        fmt::format("path {}: identity changed from {} to {}", path.device(), path.map()->wwid(), facts.wwid), true);
     return path.note_foreign();
   }
   auto& entry = maps_[facts.wwid];
   if (entry && entry->device && !entry->closing) return join(path, *entry);
   if (entry && entry->refused) return path.refuse(CheckerState::undef, entry->refused_why);
+  if (!path.sized()) {  // in standby, and the capacity is with the others
+    if (!entry) maps_.erase(facts.wwid);
+    return path.refuse(CheckerState::ghost, "in standby, and there is no map yet that it could join");
+  }
   if (entry) {
     if (std::ranges::find(entry->waiting, &path) == entry->waiting.end()) entry->waiting.push_back(&path);
     return;
@@ -226,12 +238,19 @@ void ShardMaps::make_map(const std::string& wwid, const MapPlan& plan) {
     return;
   }
   MapDevice::Environment environment{.clock = shard_.clock(), .buffers = shard_.buffers(), .listener = *host_};
-  entry.device = std::make_unique<MapDevice>(plan.alias, wwid, entry.facts, plan.policy, environment);
+  entry.device =
+      std::make_unique<MapDevice>(plan.alias, wwid, entry.facts, detected(plan.policy, entry.facts.alua), environment);
   entry.front = std::make_unique<DrillDevice>(*entry.device, shard_.clock(), log_.about("map " + plan.alias));
   set_drill(entry, plan.drill);
   directory_.on_line(fmt::format("map {}: made wwid={} size={}", plan.alias, wwid, entry.facts.size_bytes), false);
   for (Path* path : waiting) join(*path, entry);
   directory_.on_map_made(shard_, wwid, *entry.front);
+  for (const auto& nexus : nexuses_) {  // those in standby have waited for this
+    for (const auto& path : nexus->paths()) {
+      if (path->map() == nullptr && path->facts() && path->facts()->wwid == wwid && !path->sized())
+        path->identify_again();
+    }
+  }
 }
 
 void ShardMaps::set_drill(MapEntry& entry, const std::string& specs) {
@@ -255,6 +274,12 @@ void ShardMaps::join(Path& path, MapEntry& entry) {
 // Identity is right; the rest of what was read must fit as well.
 void ShardMaps::admit(Path& path, MapEntry& entry) {
   MapDevice& map = *entry.device;
+  if (!path.serves()) {  // into standby: it is read again before it is used
+    const bool last_to_resize = entry.resizing.erase(&path) != 0 && entry.resizing.empty();
+    path.accept();
+    if (last_to_resize) finish_resize(entry);
+    return;
+  }
   const LuFacts& facts = *path.facts();
   const LuFacts& ours = map.facts();
   if (facts.block_size != ours.block_size) {
@@ -266,8 +291,8 @@ void ShardMaps::admit(Path& path, MapEntry& entry) {
     path.refuse(CheckerState::faulty, fmt::format("size {} where the map has {}", facts.size_bytes, ours.size_bytes));
   } else {
     if (facts.size_bytes > ours.size_bytes && !resizing) {
-      directory_.on_line(fmt::format("path {}: has grown to {} bytes, map {} has {}: use \"resize map {}\"", path.device(),
-                                     facts.size_bytes, map.name(), ours.size_bytes, map.name()),
+      directory_.on_line(fmt::format("path {}: has grown to {} bytes, map {} has {}: use \"resize map {}\"",
+                                     path.device(), facts.size_bytes, map.name(), ours.size_bytes, map.name()),
                          true);
     }
     LuFacts renewed = facts;
@@ -396,7 +421,7 @@ void ShardMaps::rescan(std::optional<unsigned> sid) {
 void ShardMaps::set_plan(const MapPlan& plan) {
   MapDevice* map = find_map(plan.alias);
   if (map == nullptr) return;
-  const MapPolicy& policy = plan.policy;
+  const MapPolicy policy = detected(plan.policy, map->facts().alua);
   map->set_policy(policy);
   set_drill(*maps_.at(map->wwid()), plan.drill);
   for (const auto& nexus : nexuses_) {
@@ -438,6 +463,7 @@ void ShardMaps::finish_resize(MapEntry& entry) {
   for (const auto& nexus : nexuses_) {
     for (const auto& path : nexus->paths()) {
       if (path->map() != entry.device.get() || !path->facts() || !path->port().up() || path->held()) continue;
+      if (in_standby(path->state())) continue;  // what it knows of the capacity may be of yesterday
       ++up;
       sizes.insert(path->facts()->size_bytes);
       sample = &*path->facts();

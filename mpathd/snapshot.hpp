@@ -33,6 +33,7 @@ struct PathSnapshot {
   std::uint64_t size_bytes = 0;  // %S
   std::string target_name;  // %n: the target's node name
   std::string initiator_name; // %N
+  std::optional<std::uint16_t> port_group;  // %A: target port group (ALUA)
   std::string portal;       // address:port,tpgt
   std::string iface;        // iface.iscsi_ifacename
   std::string net_ifacename;

@@ -108,7 +108,8 @@ constexpr std::array path_table{
     PathWildcard{'I', "init_st", [](const PathSnapshot& p) { return p.init_state; }},
     PathWildcard{'L', "LUN hex",
                  [](const PathSnapshot& p) { return fmt::format("0x{:016x}", lun_on_the_wire(p.lun)); }},
-    PathWildcard{'A', "TPG", no_answer},
+    PathWildcard{'A', "TPG",
+                 [](const PathSnapshot& p) { return p.port_group ? fmt::to_string(*p.port_group) : no_answer(p); }},
     PathWildcard{'k', "max_sectors_kb",
                  [](const PathSnapshot& p) {
                    return p.max_sectors_kb == 0 ? std::string("n/a") : fmt::to_string(p.max_sectors_kb);

@@ -220,14 +220,34 @@ TEST(Config, AllErrorsAreToldAtOnce) {
 
 TEST(Config, WhatActsDifferentlyWarnsAndWhatHasNoEffectIsListedOnce) {
   const auto mine = config(
-      "defaults {\n path_grouping_policy group_by_prio\n find_multipaths yes\n prio alua\n failback followover\n}\n"
+      "defaults {\n path_grouping_policy group_by_tpg\n find_multipaths yes\n prio sysfs\n failback followover\n}\n"
       "overrides {\n prio const\n protocol {\n type \"scsi:fcp\"\n }\n}\nblacklist {\n devnode \"^sd\"\n}\n");
   EXPECT_EQ(mine->settings_for("3600", "", "").policy.grouping, GroupingPolicy::failover);
   EXPECT_EQ(lines(mine->warnings()),
-            "multipath.conf:2: path_grouping_policy: group_by_prio is not there yet and acts as failover\n"
+            "multipath.conf:2: path_grouping_policy: group_by_tpg is not there yet and acts as failover\n"
+            "multipath.conf:4: prio: sysfs acts as alua\n"
             "multipath.conf:5: failback: followover is not there yet and acts as manual\n"
             "multipath.conf: accepted, without effect (line): blacklist.devnode (14), find_multipaths (3), "
-            "overrides.protocol (9), prio (4)\n");
+            "overrides.protocol (9)\n");
+}
+
+TEST(Config, AlignsWithWhatTheUnitIsUnlessWrittenOtherwise) {
+  const auto policy = [](const std::string& text, bool alua) {
+    return detected(config("defaults {\n" + text + "}\n")->settings_for("3600", "", "").policy, alua);
+  };
+  EXPECT_EQ(policy("", false).prioritizer, Prioritizer::constant);
+  EXPECT_EQ(policy("", false).grouping, GroupingPolicy::multibus);
+  EXPECT_EQ(policy("", true).prioritizer, Prioritizer::alua);
+  EXPECT_EQ(policy("", true).grouping, GroupingPolicy::group_by_prio);
+  EXPECT_EQ(policy("prio const\n", true).prioritizer, Prioritizer::alua);
+  EXPECT_EQ(policy("detect_prio no\n", true).prioritizer, Prioritizer::constant);
+  EXPECT_EQ(policy("detect_prio no\n", true).grouping, GroupingPolicy::multibus);
+  EXPECT_EQ(policy("detect_pgpolicy no\n", true).grouping, GroupingPolicy::multibus);
+  EXPECT_EQ(policy("path_grouping_policy multibus\n", true).grouping, GroupingPolicy::multibus);
+  EXPECT_EQ(policy("path_grouping_policy failover\n", true).grouping, GroupingPolicy::failover);
+  EXPECT_EQ(policy("path_grouping_policy group_by_prio\n", false).grouping, GroupingPolicy::group_by_prio);
+  EXPECT_FALSE(policy("", true).exclusive_pref_bit);
+  EXPECT_TRUE(policy("prio_args exclusive_pref_bit\n", true).exclusive_pref_bit);
 }
 
 TEST(Config, AFamiliarFileIsTakenAsItIs) {

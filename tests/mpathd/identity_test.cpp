@@ -82,7 +82,13 @@ class Unit {
       if (const auto refused = refusals.find(std::to_integer<int>(cdb.bytes[0])); refused != refusals.end()) {
         const scsi::Sense sense = refused->second;
         if (attentions > 0 && --attentions == 0) refusals.erase(refused);
+        if (on_attention) on_attention();
         identification.answer(scsi::Status::check_condition, sense, {});
+        continue;
+      }
+      const auto* asked_groups = std::get_if<scsi::ReportTargetPortGroups>(&*command);
+      if (asked_groups != nullptr && asked_groups->extended && !knows_extended) {
+        identification.answer(scsi::Status::check_condition, {scsi::SenseKey::illegal_request, 0x24, 0}, {});
         continue;
       }
       scsi::Bytes data = answer(*command);
@@ -99,6 +105,9 @@ class Unit {
     if (std::holds_alternative<scsi::ReadCapacity16>(command)) return scsi::encode_capacity_16(capacity);
     if (std::holds_alternative<scsi::ReadCapacity10>(command)) return scsi::encode_capacity_10(capacity);
     if (std::holds_alternative<scsi::ModeSense>(command)) return scsi::encode_mode_sense(mode, true);
+    if (const auto* asked = std::get_if<scsi::ReportTargetPortGroups>(&command)) {
+      return asked->extended ? scsi::encode_port_groups_extended(groups, transition_seconds) : scsi::encode_port_groups(groups);
+    }
     return {};
   }
 
@@ -108,6 +117,10 @@ class Unit {
   scsi::ModeData mode;
   std::map<int, scsi::Sense> refusals;  // by opcode
   int attentions = 0;                   // how many times the refusal lasts; 0: for ever
+  std::function<void()> on_attention;   // at each refusal
+  std::vector<scsi::PortGroup> groups;
+  std::uint8_t transition_seconds = 7;
+  bool knows_extended = true;
 };
 
 using Kind = Identification::Outcome::Kind;
@@ -163,9 +176,106 @@ TEST(Identification, GivesUpOnUnitAttentionsWithoutEnd) {
 
 TEST(Identification, TellsHowAPathThatIsNotReadyLooks) {
   Unit unit;
-  unit.refusals[0x00] = {scsi::SenseKey::not_ready, 0x04, 0x0b};
+  unit.refusals[0x00] = {scsi::SenseKey::not_ready, 0x04, 0x01};
   const auto outcome = unit.identify();
   EXPECT_EQ(outcome.kind, Kind::failed);
+  EXPECT_EQ(outcome.checker, CheckerState::faulty);
+}
+
+// By 83h, which tells the port group of the path, and REPORT TARGET PORT GROUPS.
+class IdentificationOfAPortGroup : public testing::Test {
+ protected:
+  IdentificationOfAPortGroup() {
+    unit.inquiry.tpgs = 1;
+    const auto page = scsi::decode_vpd_device_id(unit.pages_[0x83]);
+    auto designators = page->designators;
+    designators.push_back({.association = scsi::Association::target_port,
+                           .type = DesignatorType::target_port_group,
+                           .bytes = {std::byte{0}, std::byte{0}, std::byte{0}, std::byte{2}}});
+    unit.pages_[0x83] = scsi::encode_vpd_device_id(designators);
+  }
+  void standby(std::uint8_t ascq = 0x0b) {
+    unit.refusals[0x00] = unit.refusals[0x9e] = {scsi::SenseKey::not_ready, 0x04, ascq};
+  }
+  Unit unit;
+};
+
+TEST_F(IdentificationOfAPortGroup, ReadsItsState) {
+  unit.groups = {{.id = 1, .state = scsi::AccessState::standby}, {.id = 2, .state = scsi::AccessState::non_optimized}};
+  const auto outcome = unit.identify();
+  ASSERT_EQ(outcome.kind, Kind::known);
+  EXPECT_TRUE(outcome.sized);
+  EXPECT_TRUE(outcome.facts.alua);
+  EXPECT_EQ(outcome.port_group, 2U);
+  EXPECT_EQ(outcome.checker, CheckerState::ready);
+  ASSERT_TRUE(outcome.report);
+  EXPECT_EQ(outcome.report->groups, unit.groups);
+  EXPECT_EQ(outcome.report->transition_seconds, unit.transition_seconds);
+}
+
+TEST_F(IdentificationOfAPortGroup, AsksInTheOldWayWhereTheNewOneIsRefused) {
+  unit.groups = {{.id = 2}};
+  unit.knows_extended = false;
+  const auto outcome = unit.identify();
+  ASSERT_EQ(outcome.kind, Kind::known);
+  ASSERT_TRUE(outcome.report);
+  EXPECT_FALSE(outcome.extended_report);
+}
+
+TEST_F(IdentificationOfAPortGroup, InStandbyIsKnownByItsName) {
+  unit.groups = {{.id = 1}, {.id = 2, .state = scsi::AccessState::standby}};
+  standby();
+  const auto outcome = unit.identify();
+  ASSERT_EQ(outcome.kind, Kind::known);
+  EXPECT_FALSE(outcome.sized);
+  EXPECT_FALSE(outcome.facts.wwid.empty());
+  EXPECT_EQ(outcome.checker, CheckerState::ghost);
+}
+
+TEST_F(IdentificationOfAPortGroup, InTransitionToo) {
+  unit.groups = {{.id = 2, .state = scsi::AccessState::transitioning}};
+  standby(0x0a);
+  const auto outcome = unit.identify();
+  ASSERT_EQ(outcome.kind, Kind::known);
+  EXPECT_EQ(outcome.checker, CheckerState::pending);
+}
+
+TEST_F(IdentificationOfAPortGroup, UnavailableIsAFailureAndStillTold) {
+  unit.groups = {{.id = 2, .state = scsi::AccessState::unavailable}};
+  standby(0x0c);
+  const auto outcome = unit.identify();
+  EXPECT_EQ(outcome.kind, Kind::failed);
+  EXPECT_EQ(outcome.checker, CheckerState::faulty);
+  EXPECT_TRUE(outcome.report);
+}
+
+TEST_F(IdentificationOfAPortGroup, InStandbyThoughItTellsItsCapacity) {
+  unit.groups = {{.id = 2, .state = scsi::AccessState::standby}};
+  unit.refusals[0x00] = {scsi::SenseKey::not_ready, 0x04, 0x0b};
+  const auto outcome = unit.identify();
+  ASSERT_EQ(outcome.kind, Kind::known);
+  EXPECT_TRUE(outcome.sized);
+  EXPECT_EQ(outcome.checker, CheckerState::ghost);
+}
+
+// The state that was read is of yesterday when a later command is told that states have changed.
+TEST_F(IdentificationOfAPortGroup, BeginsAnewWhenStatesChangeMeanwhile) {
+  unit.groups = {{.id = 2, .state = scsi::AccessState::standby}};
+  unit.refusals[0x9e] = {scsi::SenseKey::unit_attention, 0x2a, 0x06};
+  unit.attentions = 1;
+  unit.on_attention = [this] { unit.groups[0].state = scsi::AccessState::optimized; };
+  const auto outcome = unit.identify();
+  ASSERT_EQ(outcome.kind, Kind::known);
+  EXPECT_EQ(outcome.checker, CheckerState::ready);
+}
+
+TEST(Identification, WithoutPortGroupsStandbyIsWhatTheTargetSays) {
+  Unit unit;
+  unit.refusals[0x00] = unit.refusals[0x9e] = {scsi::SenseKey::not_ready, 0x04, 0x0b};
+  const auto outcome = unit.identify();
+  ASSERT_EQ(outcome.kind, Kind::known);
+  EXPECT_FALSE(outcome.sized);
+  EXPECT_FALSE(outcome.port_group);
   EXPECT_EQ(outcome.checker, CheckerState::ghost);
 }
 

@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/bytes.hpp"
@@ -21,6 +22,7 @@
 #include "mpathd/map_device.hpp"
 #include "wire/scsi_cdb.hpp"
 #include "wire/scsi_data.hpp"
+#include "wire/scsi_sense.hpp"
 
 namespace mpath::test {
 
@@ -35,11 +37,42 @@ struct Disk {
   bool knows_write_same = true;
   scsi::Status next_status = scsi::Status::good;  // told once, instead of carrying the command out
   scsi::Sense next_sense;
+  std::string vendor = "SIM";
+  std::vector<scsi::PortGroup> groups;  // none: no ALUA
+  std::uint8_t transition_seconds = 0;
   std::uint8_t identity = 1;  // in its NAA designator: another number is another disk
   std::uint64_t blocks = disk_blocks;
 
-  // Carries a command out, as a target does.
-  scsi::Status execute(const ScsiTask& task, scsi::Sense& sense) {
+  // What of it a port group in this state refuses (SPC-4 5.15.2.4), before it is carried out.
+  [[nodiscard]] bool refused(const ScsiTask& task, std::uint16_t group, scsi::Sense& sense) const {
+    const auto found = std::ranges::find(groups, group, &scsi::PortGroup::id);
+    const auto command = scsi::parse_cdb(task.cdb.view());
+    if (found == groups.end() || !command) return false;
+    const bool always = std::holds_alternative<scsi::Inquiry>(*command) || std::holds_alternative<scsi::ReportLuns>(*command) ||
+                        std::holds_alternative<scsi::ReportTargetPortGroups>(*command);
+    if (always) return false;
+    switch (found->state) {
+      case scsi::AccessState::standby:
+        sense = scsi::sense::alua_standby;
+        return !std::holds_alternative<scsi::ModeSense>(*command);
+      case scsi::AccessState::transitioning:
+        sense = scsi::sense::alua_transition;
+        return true;
+      case scsi::AccessState::unavailable:
+      case scsi::AccessState::offline:
+        sense = scsi::sense::alua_unavailable;
+        return true;
+      case scsi::AccessState::optimized:
+      case scsi::AccessState::non_optimized:
+      case scsi::AccessState::lba_dependent:
+        return false;
+    }
+    return false;
+  }
+
+  // Carries a command out, as a target does. `group` is the port group that it came by.
+  scsi::Status execute(const ScsiTask& task, scsi::Sense& sense, std::uint16_t group = 0) {
+    if (refused(task, group, sense)) return scsi::Status::check_condition;
     if (next_status != scsi::Status::good) {
       sense = next_sense;
       return std::exchange(next_status, scsi::Status::good);
@@ -75,7 +108,7 @@ struct Disk {
       ++flushes;
       return scsi::Status::good;
     }
-    if (const auto answer = tell(*command)) {
+    if (const auto answer = tell(*command, group)) {
       std::size_t at = 0;
       for (const iovec& piece : task.data) {
         const std::size_t part = std::min(piece.iov_len, answer->size() - at);
@@ -92,15 +125,24 @@ struct Disk {
 
  private:
   // What it says of itself.
-  [[nodiscard]] std::optional<scsi::Bytes> tell(const scsi::Command& command) const {
+  [[nodiscard]] std::optional<scsi::Bytes> tell(const scsi::Command& command, std::uint16_t group) const {
+    const auto tpgs = static_cast<std::uint8_t>(groups.empty() ? 0 : 1);
     if (const auto* inquiry = std::get_if<scsi::Inquiry>(&command)) {
-      if (!inquiry->evpd) return scsi::encode_inquiry({.vendor = "SIM", .product = "DISK", .revision = "1"});
+      if (!inquiry->evpd) return scsi::encode_inquiry({.tpgs = tpgs, .vendor = vendor, .product = "DISK", .revision = "1"});
       if (inquiry->page == 0x00) return scsi::encode_vpd_supported(std::vector<std::uint8_t>{0x00, 0x83});
       scsi::Bytes naa(16, std::byte{0});
       naa[0] = std::byte{0x60};
       naa[15] = std::byte{identity};
-      const scsi::Designator designator{.type = scsi::DesignatorType::naa, .bytes = naa};
-      return scsi::encode_vpd_device_id(std::span(&designator, 1));
+      std::vector<scsi::Designator> designators{{.type = scsi::DesignatorType::naa, .bytes = naa}};
+      if (!groups.empty()) {
+        designators.push_back({.association = scsi::Association::target_port,
+                               .type = scsi::DesignatorType::target_port_group,
+                               .bytes = {std::byte{0}, std::byte{0}, std::byte{0}, static_cast<std::byte>(group)}});
+      }
+      return scsi::encode_vpd_device_id(designators);
+    }
+    if (!groups.empty() && std::holds_alternative<scsi::ReportTargetPortGroups>(command)) {
+      return scsi::encode_port_groups_extended(groups, transition_seconds);
     }
     if (std::holds_alternative<scsi::ReadCapacity16>(command)) {
       return scsi::encode_capacity_16({.last_lba = blocks - 1, .block_bytes = block_bytes});
@@ -143,7 +185,7 @@ class SimPort final : public ScsiPort {
     for (ScsiTask* task : wire) {
       scsi::Sense sense;
       if (executed > 0) {
-        disk_.execute(*task, sense);
+        disk_.execute(*task, sense, alua_group);
         --executed;
       } else if (task->direction == DataDirection::out) {
         keep_ghost(*task);
@@ -160,7 +202,12 @@ class SimPort final : public ScsiPort {
       ScsiTask* task = wire_.front();
       wire_.pop_front();
       task->outcome = TaskOutcome::answered;
-      task->status = disk_.execute(*task, task->sense);
+      if (attention) {
+        task->status = scsi::Status::check_condition;
+        task->sense = *std::exchange(attention, std::nullopt);
+      } else {
+        task->status = disk_.execute(*task, task->sense, alua_group);
+      }
       task->transferred = task->status == scsi::Status::good ? task->length - short_by : 0;
       task->done(*task);
       ++served;
@@ -171,13 +218,21 @@ class SimPort final : public ScsiPort {
   bool run_ghost() {
     if (ghosts_.empty()) return false;
     scsi::Sense sense;
-    disk_.execute(ghosts_.front()->task, sense);
+    disk_.execute(ghosts_.front()->task, sense, alua_group);
     ghosts_.pop_front();
     return true;
   }
   [[nodiscard]] std::size_t on_wire() const { return wire_.size(); }
   [[nodiscard]] std::size_t ghosts() const { return ghosts_.size(); }
 
+  // What travels: for those that look at it.
+  [[nodiscard]] std::size_t on_wire(scsi::Opcode opcode) const {
+    return static_cast<std::size_t>(std::ranges::count_if(
+        wire_, [&](const ScsiTask* task) { return std::to_integer<std::uint8_t>(task->cdb.bytes[0]) == std::to_underlying(opcode); }));
+  }
+
+  std::uint16_t alua_group = 0;
+  std::optional<scsi::Sense> attention;  // pending
   std::uint32_t window = 8;
   std::uint32_t short_by = 0;      // bytes missing in answers that say GOOD
   bool fence_works = true;
@@ -267,7 +322,7 @@ class SimPort final : public ScsiPort {
 // A path owner that does what the test says and remembers what it was told.
 class SimOwner final : public MapPathOwner {
  public:
-  void on_command_bad(CheckerState how) override {
+  void on_command_bad(CheckerState how, bool) override {
     bad.push_back(how);
     if (when_bad) when_bad();
   }
@@ -275,8 +330,10 @@ class SimOwner final : public MapPathOwner {
     ++attentions;
     if (reread && when_bad) when_bad();
   }
+  void on_look_wanted() override { ++looks; }
   [[nodiscard]] PathSnapshot path_snapshot() const override { return {}; }
   std::vector<CheckerState> bad;
+  unsigned looks = 0;
   unsigned attentions = 0;
   std::function<void()> when_bad;
 };
