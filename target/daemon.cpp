@@ -131,6 +131,7 @@ struct TargetDaemon::Impl {
       PortalGroupView shown{.tag = group->tag,
                             .portals = {},
                             .peer = group->peer,
+                            .moving = group->is_virtual,
                             .alua_group = group->alua_group,
                             .relative_id = group->relative_id};
       for (const Portal& portal : group->portals) {

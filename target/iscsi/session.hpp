@@ -38,6 +38,7 @@ struct SessionLimits {
   std::uint32_t immediate_max = 64;         // immediate commands at a time
   std::uint32_t unacknowledged_max = 4096;  // answers kept for SNACK
   std::uint32_t discovery_idle_ms = 30000;
+  std::uint32_t hush_ms = 1000;  // from mute to reset, when nobody resets it before
 };
 
 // A LUN of the session. Lives as long as the session, also when nobody is there any more.
@@ -86,6 +87,7 @@ struct Member final : ConnectionUser {
   TextExchange text;
   std::unique_ptr<Alarm> alarm;
   bool pinged = false;
+  bool hushed = false;  // its initiator hears nothing more, and is reset soon
   std::uint32_t ping_tag = 0;
 };
 
@@ -115,7 +117,7 @@ class Session final : public std::enable_shared_from_this<Session> {
   // Ends the connections that came to this address: their sockets are closed, with RST, when it returns. The session
   // goes with its last one. Returns how many there were.
   std::size_t reset_connections(const IpAddress& local);
-  // Their initiators hear nothing more, until they are reset.
+  // Their initiators hear nothing more, until they are reset: by the above, or in a while.
   void mute_connections(const IpAddress& local);
   // `targets` holds the session's target still. `done` when units that left are detached.
   void update(std::shared_ptr<const TargetsView> targets, std::function<void()> done);
@@ -201,6 +203,8 @@ class Session final : public std::enable_shared_from_this<Session> {
 
   // --- life (session_life.cpp)
   [[nodiscard]] std::vector<Member*> members_at(const IpAddress& local);
+  [[nodiscard]] bool better_unsaid(const Command& command) const;
+  void hush(Member& member);
   void apply_view();
   void attach(LunSlot& slot);
   void detach(LunSlot& slot);

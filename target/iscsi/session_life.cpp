@@ -199,7 +199,24 @@ std::vector<Member*> Session::members_at(const IpAddress& local) {
 }
 
 void Session::mute_connections(const IpAddress& local) {
-  for (Member* const member : members_at(local)) member->link.mute();
+  for (Member* const member : members_at(local)) hush(*member);
+}
+
+// An initiator at an address that moves has no other path: that the unit is standby here, or on its way, would be an
+// error to it. It is reset instead, a little later, and then finds the node that has the address.
+bool Session::better_unsaid(const Command& command) const {
+  if (command.status != scsi::Status::check_condition || view_ == nullptr) return false;
+  const PortalGroupView* const group = view_->group(options_.admission.portal_group);
+  if (group == nullptr || !group->moving) return false;
+  const auto decoded = scsi::decode_sense(command.sense.view());
+  return decoded && (decoded->sense == scsi::sense::alua_transition || decoded->sense == scsi::sense::alua_standby ||
+                     decoded->sense == scsi::sense::alua_unavailable);
+}
+
+void Session::hush(Member& member) {
+  if (member.gone || std::exchange(member.hushed, true)) return;
+  member.link.mute();
+  member.alarm->set(shard_.clock().now() + std::chrono::milliseconds(options_.limits.hush_ms));
 }
 
 std::size_t Session::reset_connections(const IpAddress& local) {
@@ -358,6 +375,10 @@ void Session::arm(Member& member) {
 
 void Session::on_alarm(Member& member) {
   if (member.gone || !member.link.open()) return;
+  if (member.hushed) {
+    member.link.reset(std::make_error_code(std::errc::connection_aborted));
+    return;
+  }
   if (member.link.was_active()) {
     member.pinged = false;
     arm(member);

@@ -37,6 +37,7 @@ void Session::on_sent(OutPdu& pdu) noexcept {
 void Session::respond(Command& command) {
   Member& member = *command.member;
   command.state = Command::State::answering;
+  if (better_unsaid(command)) hush(member);
   release(command);
   const std::uint32_t bytes = command.scsi().read ? std::min(command.data_in_bytes, command.expected) : 0;
   counters_.data_in += bytes;

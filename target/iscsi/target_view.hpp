@@ -45,7 +45,8 @@ struct AccessList {
 struct PortalGroupView {
   std::uint16_t tag = 1;
   std::vector<iscsi::TargetAddress> portals;
-  bool peer = false;  // the other node's: listed in discovery, not served here
+  bool peer = false;    // the other node's: listed in discovery, not served here
+  bool moving = false;  // on addresses that the other node may have next
   std::uint16_t alua_group = 1;
   std::uint16_t relative_id = 1;
 };

@@ -1,5 +1,6 @@
 // Digests, ErrorRecoveryLevel 1, and sessions of several connections.
 #include <netinet/in.h>
+#include <poll.h>
 
 #include <array>
 
@@ -342,6 +343,35 @@ TEST_F(Connections, ThoseThatAreMutedHearNothingUntilTheyAreReset) {
   EXPECT_EQ(errno, ECONNRESET);
   while (session_count() > 1) {
   }
+}
+
+TEST_F(Connections, AtAnAddressThatMovesAStandbyUnitIsNotToldButTheConnectionReset) {
+  add_disk(0);
+  view.groups.front().moving = true;
+  view.groups.push_back({.tag = 2, .alua_group = 2, .relative_id = 2});
+  serve();
+  auto [ours, theirs] = tcp_pair();
+  const UniqueFd raw(::dup(theirs.get()));
+  auto initiator = try_log_in({.port = 2, .local = "10.0.0.10:3260"}, std::move(ours), std::move(theirs));
+  ASSERT_TRUE(initiator);
+  quiet(*initiator);
+  std::promise<error_code> done;
+  await_on(shard(0), [&] {
+    disk().unit->set_access_state(1, scsi::AccessState::standby, [&](error_code error) { done.set_value(error); });
+  });
+  ASSERT_FALSE(done.get_future().get());
+  // The unit attention that says so, as a message and as an answer; then a read.
+  initiator->skip_async = true;
+  EXPECT_EQ(session_count(), 1U);  // whatever was on its way from the unit has reached the session
+  EXPECT_TRUE(initiator->silent());
+  const auto told = initiator->read_of(initiator->command(scsi::read_cdb(0, 1), {.in = block}));
+  EXPECT_EQ(told.status, scsi::Status::check_condition);
+  initiator->send(initiator->command(scsi::read_cdb(0, 1), {.in = block}));
+  pollfd waiting{.fd = raw.get(), .events = POLLIN, .revents = 0};
+  ASSERT_EQ(::poll(&waiting, 1, 20000), 1);
+  char byte = 0;
+  EXPECT_EQ(::recv(raw.get(), &byte, 1, MSG_DONTWAIT), -1) << "an answer";
+  EXPECT_EQ(errno, ECONNRESET);
 }
 
 TEST_F(Connections, OneLogsTheOtherOut) {
