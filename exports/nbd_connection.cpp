@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "base/check.hpp"
+#include "base/gather.hpp"
 
 namespace mpath {
 namespace {
@@ -17,7 +18,6 @@ constexpr std::size_t staging_bytes = std::size_t{256} << 10;
 constexpr std::size_t bulk_staging_bytes = 4096;             // staging while large payloads come in: headers only
 constexpr std::size_t direct_bytes = std::size_t{16} << 10;  // payloads from here on should not pass through staging
 constexpr int receive_rounds_max = 8;      // receives per wake, so that one client cannot hold the shard
-constexpr std::size_t vectors_max = 1024;  // the kernel's limit for one sendmsg
 constexpr std::size_t chunk_requests = 64;
 
 error_code errno_code(int number) {
@@ -431,50 +431,19 @@ void NbdConnection::enqueue(Request& request) {
 }
 
 void NbdConnection::flush() {
-  std::array<iovec, vectors_max> vectors;
   while (out_first_ != nullptr && input_ != Input::closed) {
-    std::size_t offered = 0;
-    const std::size_t count = gather(vectors, offered);
-    msghdr message{};
-    message.msg_iov = vectors.data();
-    message.msg_iovlen = count;
+    Gather gather(sent_);
+    for (const BlockRequest* base = out_first_; base != nullptr && !gather.full(); base = base->next) {
+      const auto& request = static_cast<const Request&>(*base);
+      gather.add(std::span(request.header).first(request.header_bytes));
+      gather.add(request.body);
+    }
     ++counters_.sends;
-    const ssize_t result = ::sendmsg(socket_.native_handle(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (result < 0) {
-      if (errno == EINTR) continue;
-      if (errno == EAGAIN || errno == EWOULDBLOCK) {
-        arm_write();
-      } else {
-        close(errno_code(errno));
-      }
-      return;
-    }
-    sent(static_cast<std::size_t>(result));
-    if (static_cast<std::size_t>(result) < offered) {
-      arm_write();
-      return;
-    }
+    const Result<std::size_t> taken = gather.send(socket_.native_handle());
+    if (!taken) return close(taken.error());
+    sent(*taken);
+    if (*taken < gather.bytes()) return arm_write();
   }
-}
-
-// The unsent bytes of as many replies as fit.
-std::size_t NbdConnection::gather(std::span<iovec> vectors, std::size_t& offered) const {
-  std::size_t count = 0;
-  std::size_t skip = sent_;
-  const auto add = [&](std::span<const std::byte> bytes) {
-    const std::size_t gone = std::min(skip, bytes.size());
-    skip -= gone;
-    if (gone == bytes.size()) return;
-    const auto rest = bytes.subspan(gone);
-    vectors[count++] = {const_cast<std::byte*>(rest.data()), rest.size()};
-    offered += rest.size();
-  };
-  for (const BlockRequest* base = out_first_; base != nullptr && count + 2 <= vectors.size(); base = base->next) {
-    const auto& request = static_cast<const Request&>(*base);
-    add(std::span(request.header).first(request.header_bytes));
-    add(request.body);
-  }
-  return count;
 }
 
 void NbdConnection::sent(std::size_t count) {

@@ -119,7 +119,6 @@ class NbdConnection final : private NbdBudget::Waiter {
   void answer_whole(Request& request, nbd::Bytes reply);
   void enqueue(Request& request);
   void flush();
-  std::size_t gather(std::span<iovec> vectors, std::size_t& offered) const;
   void sent(std::size_t count);
 
   // Requests.

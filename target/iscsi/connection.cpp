@@ -9,6 +9,7 @@
 
 #include "base/bytes.hpp"
 #include "base/check.hpp"
+#include "base/gather.hpp"
 #include "target/iscsi/reset_socket.hpp"
 #include "wire/error.hpp"
 
@@ -19,7 +20,6 @@ constexpr std::size_t staging_bytes = std::size_t{256} << 10;
 constexpr std::size_t bulk_staging_bytes = 4096;             // staging while large payloads come in: headers only
 constexpr std::size_t direct_bytes = std::size_t{16} << 10;  // payloads from here on should not pass through staging
 constexpr int receive_rounds_max = 8;      // receives per wake, so that one initiator cannot hold the shard
-constexpr std::size_t vectors_max = 1024;  // the kernel's limit for one sendmsg
 
 error_code errno_code(int number) {
   return {number, std::generic_category()};
@@ -331,28 +331,18 @@ void Connection::send(OutPdu& pdu) {
 }
 
 void Connection::flush() {
-  std::array<iovec, vectors_max> vectors;
   while (!out_.empty() && !closed_) {
-    std::size_t offered = 0;
-    msghdr message{};
-    message.msg_iov = vectors.data();
-    message.msg_iovlen = gather(vectors, offered);
+    Gather gather(sent_);
+    for (const OutPdu* pdu = out_.front(); pdu != nullptr && !gather.full(); pdu = pdu->next) {
+      gather.add(std::span(pdu->head).first(pdu->head_bytes));
+      gather.add(pdu->body);
+      gather.add(std::span(pdu->tail).first(pdu->tail_bytes));
+    }
     ++counters_.sends;
-    const ssize_t result = ::sendmsg(socket_.native_handle(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (result < 0) {
-      if (errno == EINTR) continue;
-      if (errno == EAGAIN || errno == EWOULDBLOCK) {
-        arm_write();
-      } else {
-        close(errno_code(errno));
-      }
-      return;
-    }
-    sent(static_cast<std::size_t>(result));
-    if (static_cast<std::size_t>(result) < offered) {
-      arm_write();
-      return;
-    }
+    const Result<std::size_t> taken = gather.send(socket_.native_handle());
+    if (!taken) return close(taken.error());
+    sent(*taken);
+    if (*taken < gather.bytes()) return arm_write();
   }
   if (!finishing_ || closed_) return;
   // What the initiator has sent meanwhile is read off, or closing would take back what was just sent to it.
@@ -362,26 +352,6 @@ void Connection::flush() {
        ++round) {
   }
   close({});
-}
-
-// The unsent bytes of as many PDUs as fit.
-std::size_t Connection::gather(std::span<iovec> vectors, std::size_t& offered) const {
-  std::size_t count = 0;
-  std::size_t skip = sent_;
-  const auto add = [&](std::span<const std::byte> bytes) {
-    const std::size_t gone = std::min(skip, bytes.size());
-    skip -= gone;
-    if (gone == bytes.size()) return;
-    const auto rest = bytes.subspan(gone);
-    vectors[count++] = {const_cast<std::byte*>(rest.data()), rest.size()};
-    offered += rest.size();
-  };
-  for (const OutPdu* pdu = out_.front(); pdu != nullptr && count + 3 <= vectors.size(); pdu = pdu->next) {
-    add(std::span(pdu->head).first(pdu->head_bytes));
-    add(pdu->body);
-    add(std::span(pdu->tail).first(pdu->tail_bytes));
-  }
-  return count;
 }
 
 void Connection::sent(std::size_t count) {

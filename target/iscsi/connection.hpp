@@ -134,7 +134,6 @@ class Connection {
   [[nodiscard]] bool congested() const { return out_.size() > backlog_max; }
 
   void flush();
-  std::size_t gather(std::span<iovec> vectors, std::size_t& offered) const;
   void sent(std::size_t count);
   void end_if_idle();
 

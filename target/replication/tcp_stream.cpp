@@ -14,6 +14,7 @@
 
 #include "base/bytes.hpp"
 #include "base/check.hpp"
+#include "base/gather.hpp"
 #include "base/handler_memory.hpp"
 #include "base/intrusive.hpp"
 #include "wire/crc32c.hpp"
@@ -26,13 +27,16 @@ namespace {
 constexpr std::size_t staging_bytes = std::size_t{256} << 10;
 constexpr std::size_t bulk_staging_bytes = 4096;             // staging while large bodies come in: heads only
 constexpr std::size_t direct_bytes = std::size_t{16} << 10;  // bodies from here on should not pass through staging
-constexpr int receive_rounds_max = 8;      // receives per wake, so that one stream cannot hold the shard
-constexpr std::size_t vectors_max = 1024;  // the kernel's limit for one sendmsg
+constexpr int receive_rounds_max = 8;  // receives per wake, so that one stream cannot hold the shard
 constexpr int keepalive_idle_seconds = 5, keepalive_interval_seconds = 1, keepalive_probes = 3;
 
 template <typename Value>
 void set_option(int fd, int level, int name, const Value& value) {
   ::setsockopt(fd, level, name, &value, sizeof value);
+}
+
+std::span<const std::byte> bytes_of(const iovec& part) {
+  return {static_cast<const std::byte*>(part.iov_base), part.iov_len};
 }
 
 std::string errno_text(int number) {
@@ -83,7 +87,8 @@ class TcpStream::Connection : public std::enable_shared_from_this<TcpStream::Con
   // A message on its way out.
   struct Out {
     std::array<std::byte, stream_head_bytes + stream_tag_bytes> head;
-    std::uint64_t asks = 0;  // the sequence that an answer to it has; 0: none
+    std::size_t head_bytes = 0;  // with its tag
+    std::uint64_t asks = 0;      // the sequence that an answer to it has; 0: none
     std::span<const iovec> body;
     std::size_t bytes = 0;  // of all of it
     Buffer copy;            // of a body that nothing answers
@@ -113,7 +118,6 @@ class TcpStream::Connection : public std::enable_shared_from_this<TcpStream::Con
   }
 
   void flush();
-  [[nodiscard]] std::size_t gather(std::span<iovec> vectors, std::size_t& offered) const;
   void sent(std::size_t count);
   void drop_front();
   void fail(std::string why);
@@ -411,7 +415,7 @@ void TcpStream::Connection::send(const StreamHead& head, std::span<const iovec> 
   Crc32c crc;
   std::size_t body_bytes = 0;
   for (const iovec& part : body) {
-    crc.add({static_cast<const std::byte*>(part.iov_base), part.iov_len});
+    crc.add(bytes_of(part));
     body_bytes += part.iov_len;
   }
   CHECK(body_bytes == head.body_bytes);
@@ -420,14 +424,15 @@ void TcpStream::Connection::send(const StreamHead& head, std::span<const iovec> 
   std::ranges::copy(encoded, out.head.begin());
   out.asks = asks_for_answer(head) ? head.sequence : 0;
   out.body = body;
-  out.bytes = stream_head_bytes + body_bytes;
+  out.head_bytes = stream_head_bytes;
   if (tag_sent_) {
     tag_sent_->begin(encoded);
-    for (const iovec& part : body) tag_sent_->add({static_cast<const std::byte*>(part.iov_base), part.iov_len});
+    for (const iovec& part : body) tag_sent_->add(bytes_of(part));
     const HmacTag tag = tag_sent_->end();
     std::copy_n(tag.begin(), stream_tag_bytes, out.head.begin() + stream_head_bytes);
-    out.bytes += stream_tag_bytes;
+    out.head_bytes += stream_tag_bytes;
   }
+  out.bytes = out.head_bytes + body_bytes;
   if (out.asks == 0 && body_bytes > 0) {
     out.copy = buffers_.take(body_bytes);
     std::size_t at = 0;
@@ -443,44 +448,18 @@ void TcpStream::Connection::send(const StreamHead& head, std::span<const iovec> 
 }
 
 void TcpStream::Connection::flush() {
-  std::array<iovec, vectors_max> vectors;
   while (!out_.empty() && !closed_) {
-    std::size_t offered = 0;
-    msghdr message{};
-    message.msg_iov = vectors.data();
-    message.msg_iovlen = gather(vectors, offered);
+    Gather gather(sent_);
+    for (const Out* out = out_.front(); out != nullptr && !gather.full(); out = out->next) {
+      gather.add(std::span(out->head).first(out->head_bytes));
+      for (const iovec& part : out->body) gather.add(bytes_of(part));
+    }
     ++counters_.sends;
-    const ssize_t result = ::sendmsg(socket_.native_handle(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (result < 0) {
-      if (errno == EINTR) continue;
-      if (errno == EAGAIN || errno == EWOULDBLOCK) return arm_write();
-      return fail(errno_text(errno));
-    }
-    sent(static_cast<std::size_t>(result));
-    if (static_cast<std::size_t>(result) < offered) return arm_write();
+    const Result<std::size_t> taken = gather.send(socket_.native_handle());
+    if (!taken) return fail(taken.error().message());
+    sent(*taken);
+    if (*taken < gather.bytes()) return arm_write();
   }
-}
-
-// The unsent bytes of as many messages as fit.
-std::size_t TcpStream::Connection::gather(std::span<iovec> vectors, std::size_t& offered) const {
-  std::size_t count = 0;
-  std::size_t skip = sent_;
-  const auto add = [&](const void* bytes, std::size_t size) {
-    const std::size_t gone = std::min(skip, size);
-    skip -= gone;
-    if (gone == size) return;
-    vectors[count++] = {const_cast<std::byte*>(static_cast<const std::byte*>(bytes)) + gone, size - gone};
-    offered += size - gone;
-  };
-  const std::size_t head_bytes_sent = stream_head_bytes + (tag_sent_ ? stream_tag_bytes : 0);
-  for (const Out* out = out_.front(); out != nullptr && count < vectors.size(); out = out->next) {
-    add(out->head.data(), head_bytes_sent);
-    for (const iovec& part : out->body) {
-      if (count == vectors.size()) return count;
-      add(part.iov_base, part.iov_len);
-    }
-  }
-  return count;
 }
 
 void TcpStream::Connection::sent(std::size_t count) {
