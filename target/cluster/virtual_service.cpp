@@ -75,6 +75,7 @@ awaitable<void> VirtualService::become(bool serving, Duration other_takes_it) {
 }
 
 awaitable<void> VirtualService::hush() {
+  if (!doors_.mute_connections) co_return;
   hushed_ = true;
   for (const auto& each : addresses_) co_await doors_.mute_connections(each->numeric);
 }

@@ -36,7 +36,7 @@ class VirtualService {
     // With the portals on virtual addresses, or without them. An error is one line.
     std::function<std::expected<void, std::string>(bool with_virtual)> listen;
     std::function<void(const IpAddress&)> drop_logins;                               // Portals::drop_local()
-    std::function<boost::asio::awaitable<void>(IpAddress)> mute_connections;         // Sessions::mute_local()
+    std::function<boost::asio::awaitable<void>(IpAddress)> mute_connections;         // Sessions::mute_local(), or none
     std::function<boost::asio::awaitable<std::size_t>(IpAddress)> drop_connections;  // Sessions::drop_local()
     std::function<bool()> may_serve;  // false: the role may have gone already (the lease is over)
   };
