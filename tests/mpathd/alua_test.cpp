@@ -25,14 +25,16 @@ TEST_P(AluaPriority, IsThatOfMultipathTools) {
 }
 INSTANTIATE_TEST_SUITE_P(States, AluaPriority,
                          testing::Values(PriorityRow{optimized, false, 50, 50}, PriorityRow{optimized, true, 50, 130},
-                                         PriorityRow{non_optimized, false, 10, 10}, PriorityRow{non_optimized, true, 90, 90},
+                                         PriorityRow{non_optimized, false, 10, 10},
+                                         PriorityRow{non_optimized, true, 90, 90},
                                          PriorityRow{lba_dependent, false, 5, 5}, PriorityRow{standby, false, 1, 1},
                                          PriorityRow{standby, true, 81, 81}, PriorityRow{unavailable, false, 0, 0},
                                          PriorityRow{offline, false, 0, 0}, PriorityRow{transitioning, false, 0, 0},
                                          PriorityRow{static_cast<scsi::AccessState>(7), false, 0, 0}));
 
 TEST(AluaState, SaysHowAPathLooks) {
-  for (const auto state : {optimized, non_optimized, lba_dependent}) EXPECT_EQ(checker_state_of(state), CheckerState::ready);
+  for (const auto state : {optimized, non_optimized, lba_dependent})
+    EXPECT_EQ(checker_state_of(state), CheckerState::ready);
   EXPECT_EQ(checker_state_of(standby), CheckerState::ghost);
   EXPECT_EQ(checker_state_of(transitioning), CheckerState::pending);
   for (const auto state : {unavailable, offline, static_cast<scsi::AccessState>(7)}) {
@@ -68,9 +70,11 @@ TEST(AluaReport, FindsThePortGroupOfAPath) {
   scsi::DeviceId page;
   page.designators = {{.type = DesignatorType::target_port_group, .bytes = five}};
   EXPECT_FALSE(port_group_of(page)) << "a designator of the unit";
-  page.designators = {{.association = Association::target_port, .type = DesignatorType::target_port_group, .bytes = {std::byte{0}}}};
+  page.designators = {
+      {.association = Association::target_port, .type = DesignatorType::target_port_group, .bytes = {std::byte{0}}}};
   EXPECT_FALSE(port_group_of(page)) << "too short";
-  page.designators.push_back({.association = Association::target_port, .type = DesignatorType::target_port_group, .bytes = five});
+  page.designators.push_back(
+      {.association = Association::target_port, .type = DesignatorType::target_port_group, .bytes = five});
   EXPECT_EQ(port_group_of(page), 5U);
 }
 
@@ -112,8 +116,10 @@ TEST(OutOfService, IsAFenceOnlyWithATargetOfOurs) {
 // Grouping.
 
 TEST(GroupByPrio, MakesAGroupForEachPriorityTheBestFirst) {
-  const std::vector<GroupingInput> paths{
-      {.priority = 1, .standby = true}, {.priority = 50, .usable = true}, {.priority = 1, .standby = true}, {.priority = 50}};
+  const std::vector<GroupingInput> paths{{.priority = 1, .standby = true},
+                                         {.priority = 50, .usable = true},
+                                         {.priority = 1, .standby = true},
+                                         {.priority = 50}};
   const auto groups = make_groups(GroupingPolicy::group_by_prio, paths);
   EXPECT_EQ(groups, (std::vector<Group>{{{1, 3}}, {{0, 2}}}));
   EXPECT_EQ(group_priority(groups[0], paths), 50);
@@ -130,7 +136,8 @@ TEST(GroupByPrio, NeverChoosesAGroupInStandby) {
 }
 
 TEST(GroupByPrio, WithoutPrioritiesItIsOneGroup) {
-  EXPECT_EQ(make_groups(GroupingPolicy::group_by_prio, std::vector<GroupingInput>(3)), (std::vector<Group>{{{0, 1, 2}}}));
+  EXPECT_EQ(make_groups(GroupingPolicy::group_by_prio, std::vector<GroupingInput>(3)),
+            (std::vector<Group>{{{0, 1, 2}}}));
 }
 
 }  // namespace

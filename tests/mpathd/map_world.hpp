@@ -218,7 +218,7 @@ class SimPort final : public ScsiPort {
   bool run_ghost() {
     if (ghosts_.empty()) return false;
     scsi::Sense sense;
-    disk_.execute(ghosts_.front()->task, sense, alua_group);
+    disk_.execute(ghosts_.front()->task, sense, ghosts_are_refused ? alua_group : std::uint16_t{0});
     ghosts_.pop_front();
     return true;
   }
@@ -233,6 +233,8 @@ class SimPort final : public ScsiPort {
 
   std::uint16_t alua_group = 0;
   std::optional<scsi::Sense> attention;  // pending
+  bool ghosts_are_refused = true;        // by the state of the port group, as all commands are
+  void end_ghosts() { ghosts_.clear(); }
   std::uint32_t window = 8;
   std::uint32_t short_by = 0;      // bytes missing in answers that say GOOD
   bool fence_works = true;

@@ -1,8 +1,7 @@
 // A takeover as the map lives through it: one disk behind two target port groups, of which one serves.
 #include <gtest/gtest.h>
 
-#include "mpathd/path.hpp"
-#include "tests/mpathd/map_world.hpp"
+#include "tests/mpathd/pair_world.hpp"
 
 namespace mpath::test {
 namespace {
@@ -10,101 +9,7 @@ namespace {
 using namespace std::chrono_literals;
 using enum scsi::AccessState;
 
-constexpr std::size_t a = 0;
-constexpr std::size_t b = 1;
-
-// Two nodes, one path to each; real paths and a real map.
-class Pair : public testing::Test, public PathHost {
- protected:
-  Pair() {
-    disk.vendor = "MPATH";
-    disk.groups = {{.id = 1, .state = optimized}, {.id = 2, .state = standby}};
-    for (const std::size_t node : {a, b}) {
-      ports.push_back(std::make_unique<SimPort>(clock, disk, static_cast<std::uint16_t>(node + 1)));
-      ports[node]->alua_group = static_cast<std::uint16_t>(node + 1);
-      PathIdentity identity{.device = node == a ? "a" : "b"};
-      paths.push_back(std::make_unique<Path>(*ports[node], scsi::Lun{0}, std::move(identity), *this, clock, buffers));
-    }
-  }
-  ~Pair() override {
-    if (map) map->close([] {});
-    for (const std::size_t node : {a, b}) cut(node);
-    for (const auto& path : paths) {
-      if (path->map_path() != nullptr) map->detach(*path->map_path());
-    }
-    clock.run_for(1min);
-  }
-
-  // PathHost: one map, made of the first path that knows the capacity.
-  void on_identified(Path& path, const LuFacts& facts) override {
-    if (!map) {
-      if (!path.sized()) return path.refuse(CheckerState::ghost, "no map yet");
-      map = std::make_unique<MapDevice>("mpatha", facts.wwid, facts, detected(policy, facts.alua),
-                                        MapDevice::Environment{clock, buffers, lines});
-    }
-    if (path.map() == nullptr) {
-      MapPath& entry = map->attach(path.port(), path.lun(), path, path.device(), 1);
-      path.set_map(map.get(), &entry, CheckerKind::tur, PathTiming{}, 30s);
-    }
-    path.accept();
-  }
-  void on_not_a_disk(Path&) override {}
-  void on_foreign(Path&) override {}
-  void on_path_line(const std::string& line, bool) override { lines.lines.push_back(line); }
-
-  void connect(std::size_t node) {
-    ports[node]->log_in();
-    paths[node]->port_up();
-  }
-  void connect_both() {
-    connect(a);
-    run(1ms);
-    connect(b);
-    run(1ms);
-  }
-  void cut(std::size_t node, std::size_t executed = 0) {
-    ports[node]->lose(executed);
-    paths[node]->port_down();
-  }
-  // Time passes, and the target answers what it is asked within a millisecond.
-  void run(Duration time) {
-    for (const TimePoint end = clock.now() + time; clock.now() < end;) {
-      clock.run_for(1ms);
-      for (bool more = true; more;) {
-        more = false;
-        for (const std::size_t node : {a, b}) more = (!silent[node] && ports[node]->serve() != 0) || more;
-        clock.run_for(0ms);
-      }
-    }
-  }
-  enum class Tell : std::uint8_t { yes, no };
-  void states(scsi::AccessState of_a, scsi::AccessState of_b, Tell tell = Tell::yes) {
-    disk.groups[a].state = of_a;
-    disk.groups[b].state = of_b;
-    if (tell == Tell::no) return;
-    for (auto& port : ports) port->attention = scsi::sense::alua_changed;
-  }
-  Request& write(std::uint64_t block = 0) {
-    requests.push_back(std::make_unique<Request>(BlockOp::write, block, 1, std::byte{7}));
-    map->submit(*requests.back());
-    return *requests.back();
-  }
-  [[nodiscard]] std::string state(std::size_t node) const { return state_name(paths[node]->state()); }
-  [[nodiscard]] bool said(const std::string& what) const {
-    return std::ranges::any_of(lines.lines, [&](const std::string& line) { return line.find(what) != line.npos; });
-  }
-
-  SimClock clock;
-  BufferPool buffers;
-  Lines lines;
-  Disk disk;
-  MapPolicy policy;
-  bool silent[2] = {false, false};
-  std::vector<std::unique_ptr<SimPort>> ports;
-  std::unique_ptr<MapDevice> map;
-  std::vector<std::unique_ptr<Path>> paths;
-  std::vector<std::unique_ptr<Request>> requests;
-};
+class Pair : public testing::Test, protected PairWorld {};
 
 TEST_F(Pair, ThePathInStandbyIsAGhostThatIsNotUsed) {
   connect_both();
@@ -354,7 +259,8 @@ TEST(WriteFence, IsMadeThroughAPathInStandbyOfTheSamePortal) {
 }
 
 TEST(Failback, ManualStaysWithThePathsInUseWhenGroupsChange) {
-  MapWorld world({.grouping = GroupingPolicy::group_by_prio, .prioritizer = Prioritizer::alua, .failback = Failback::manual}, 2);
+  MapWorld world(
+      {.grouping = GroupingPolicy::group_by_prio, .prioritizer = Prioritizer::alua, .failback = Failback::manual}, 2);
   world.map->set_port_group(*world.paths[0], 1);
   world.map->set_port_group(*world.paths[1], 2);
   const auto tell = [&](scsi::AccessState first, scsi::AccessState second) {
