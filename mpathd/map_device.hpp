@@ -167,15 +167,17 @@ class MapDevice final : public BlockDevice {
   void regroup(const MapPath* active = nullptr);
   void choose_active_group();
   [[nodiscard]] const MapPath* member_in_use() const;
-  [[nodiscard]] bool set_priority(MapPath& path) const;
-  void look_soon();
-  void on_grace_over(MapPath& path);
-  [[nodiscard]] bool takeover_expected() const;
   [[nodiscard]] bool may_queue() const;
   void on_last_path_gone();
   void decide_without_path();
   void on_first_path_back();
   void fail_waiting();
+
+  // Port groups (map_access.cpp).
+  [[nodiscard]] bool set_priority(MapPath& path) const;
+  [[nodiscard]] bool takeover_expected() const;
+  void look_soon();
+  void on_grace_over(MapPath& path);
 
   // Fencing (map_fence.cpp).
   void park(Command& command, MapPath& lost);

@@ -1,4 +1,4 @@
-// The parts of a MapDevice that its three source files share. Nobody else includes this.
+// The parts of a MapDevice that its source files share. Nobody else includes this.
 #pragma once
 
 #include "mpathd/map_device.hpp"
