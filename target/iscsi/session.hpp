@@ -15,6 +15,7 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -114,9 +115,9 @@ class Session final : public std::enable_shared_from_this<Session> {
   void add(const Admission& admission, Established connection);
   // Ends a connection with its tasks; `done` when they have ended.
   void drop_connection(std::uint16_t cid, std::function<void()> done);
-  // Ends the connections that came to this address: their sockets are closed, with RST, when it returns. The session
-  // goes with its last one. Returns how many there were.
-  std::size_t reset_connections(const IpAddress& local);
+  // Ends the connections that came to this address, or all: their sockets are closed, with RST, when it returns. The
+  // session goes with its last one. Returns how many there were. `why` is for the log.
+  std::size_t reset_connections(const std::optional<IpAddress>& local, const char* why);
   // Their initiators hear nothing more, until they are reset: by the above, or in a while.
   void mute_connections(const IpAddress& local);
   // `targets` holds the session's target still. `done` when units that left are detached.
@@ -202,7 +203,7 @@ class Session final : public std::enable_shared_from_this<Session> {
   void abort_member(Member& member);
 
   // --- life (session_life.cpp)
-  [[nodiscard]] std::vector<Member*> members_at(const IpAddress& local);
+  [[nodiscard]] std::vector<Member*> members_at(const std::optional<IpAddress>& local);
   [[nodiscard]] bool better_unsaid(const Command& command) const;
   void hush(Member& member);
   void apply_view();

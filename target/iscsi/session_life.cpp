@@ -189,11 +189,12 @@ void Session::drop_connection(std::uint16_t cid, std::function<void()> done) {
   member->link.close(std::make_error_code(std::errc::connection_aborted));
 }
 
-std::vector<Member*> Session::members_at(const IpAddress& local) {
+std::vector<Member*> Session::members_at(const std::optional<IpAddress>& local) {
   std::vector<Member*> found;
   for (const auto& member : members_) {
     const auto address = iscsi::parse_target_address(member->local);
-    if (!member->gone && address && parse_ip_address(address->host) == local) found.push_back(member.get());
+    const bool there = !local || (address && parse_ip_address(address->host) == *local);
+    if (!member->gone && there) found.push_back(member.get());
   }
   return found;
 }
@@ -219,11 +220,10 @@ void Session::hush(Member& member) {
   member.alarm->set(shard_.clock().now() + std::chrono::milliseconds(options_.limits.hush_ms));
 }
 
-std::size_t Session::reset_connections(const IpAddress& local) {
+std::size_t Session::reset_connections(const std::optional<IpAddress>& local, const char* why) {
   const auto leaving = members_at(local);
   for (Member* const member : leaving) {
-    log_.notice("connection {} reset remote={} reason=\"its address leaves this machine\"", member->cid,
-                member->remote);
+    log_.notice("connection {} reset remote={} reason={}", member->cid, member->remote, quoted(why));
     member->link.reset(std::make_error_code(std::errc::connection_aborted));
   }
   return leaving.size();

@@ -75,6 +75,7 @@ struct Sessions::Impl : std::enable_shared_from_this<Sessions::Impl> {
   void forget(std::uint16_t tsih);
   [[nodiscard]] Session::Host host_of(const std::shared_ptr<Entry>& entry);
   [[nodiscard]] awaitable<void> drop(std::shared_ptr<Entry> entry, const char* why);
+  [[nodiscard]] awaitable<std::size_t> reset(std::optional<IpAddress> local, const char* why);
 
   boost::asio::io_context& control;
   SystemClock clock;
@@ -383,11 +384,21 @@ awaitable<void> Sessions::mute_local(IpAddress address) {
 
 awaitable<std::size_t> Sessions::drop_local(IpAddress address) {
   const std::shared_ptr<Impl> impl = impl_;
+  const std::optional<IpAddress> there = address;
+  co_return co_await impl->reset(there, "its address leaves this machine");
+}
+
+awaitable<std::size_t> Sessions::drop_all(const char* why) {
+  const std::shared_ptr<Impl> impl = impl_;
+  co_return co_await impl->reset(std::nullopt, why);
+}
+
+awaitable<std::size_t> Sessions::Impl::reset(std::optional<IpAddress> local, const char* why) {
   std::size_t count = 0;
-  for (const auto& entry : impl->matching({})) {
+  for (const auto& entry : matching({})) {
     if (entry->session == nullptr) continue;  // a login under way, which is Portals' business
-    const auto reset = [session = entry->session, address] { return session->reset_connections(address); };
-    count += co_await run_on(*entry->shard, reset);
+    const auto work = [session = entry->session, local, why] { return session->reset_connections(local, why); };
+    count += co_await run_on(*entry->shard, work);
   }
   co_return count;
 }

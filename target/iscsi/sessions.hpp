@@ -62,8 +62,12 @@ class Sessions final : public SessionRegistry {
   // Ends all connections that came to this address (Portals::drop_local() has the order). When this returns their
   // sockets are closed, with RST; sessions that have no other end in the background. Returns how many there were.
   [[nodiscard]] boost::asio::awaitable<std::size_t> drop_local(IpAddress address);
-  // Before that, when another machine takes the address in a moment: their initiators hear nothing more, instead of
-  // answers that are only this machine's (a unit on its way to standby), and try again when it is there to answer.
+  // The same for every connection of every target, discovery included: whoever comes again is answered anew. For a node
+  // that cannot answer, and does not know whether another one can.
+  [[nodiscard]] boost::asio::awaitable<std::size_t> drop_all(const char* why);
+  // Before drop_local(), when another machine takes the address in a moment: their initiators hear nothing more,
+  // instead of answers that are only this machine's (a unit on its way to standby), and try again when it is there to
+  // answer.
   [[nodiscard]] boost::asio::awaitable<void> mute_local(IpAddress address);
   // Async message 1 to all (or those of one target), then drop after `grace`; returns when all are gone.
   [[nodiscard]] boost::asio::awaitable<void> log_out(std::string_view target, std::chrono::milliseconds grace);

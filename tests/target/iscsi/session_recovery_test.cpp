@@ -315,6 +315,11 @@ TEST_F(Connections, AllThatCameToAnAddressAreResetAtOnce) {
   while (session_count() > 2) {
   }
   EXPECT_EQ(run(sessions->drop_local(*address)), 0U);
+  EXPECT_EQ(run(sessions->drop_all("a test")), 2U);
+  EXPECT_TRUE(both.closed());
+  EXPECT_TRUE(other.closed());
+  while (session_count() > 0) {
+  }
 }
 
 TEST_F(Connections, ThoseThatAreMutedHearNothingUntilTheyAreReset) {
