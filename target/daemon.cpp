@@ -63,9 +63,12 @@ struct TargetDaemon::Impl {
   std::unique_ptr<Units> units;
   std::unique_ptr<Sessions> sessions;
   std::unique_ptr<Portals> portals;
+  std::unique_ptr<cluster::Pair> pair;  // none: this node stands alone
+  bool pair_started = false;
   control::Server server;
   ParsedConfig parsed;
   std::shared_ptr<const TargetsView> view = std::make_shared<TargetsView>();
+  bool virtual_here = false;
   Event idle;      // set while no configuration is being applied
   Lines troubles;  // of the last one: what was valid and could not be done
   bool stopping = false;
@@ -103,9 +106,11 @@ struct TargetDaemon::Impl {
     portals = std::make_unique<Portals>(control.get_executor(), clock, *sessions, config.login, log);
   }
 
-  [[nodiscard]] static std::vector<Portal> wanted_portals(const TargetdConfig& config) {
+  // Those on a virtual IP are listened on while this node serves.
+  [[nodiscard]] std::vector<Portal> wanted_portals(const TargetdConfig& config) const {
     std::vector<Portal> all;
     for (const PortalGroupConfig& group : config.portal_groups) {
+      if (group.is_virtual && !virtual_here) continue;
       if (!group.peer) all.insert(all.end(), group.portals.begin(), group.portals.end());
     }
     return all;
@@ -194,12 +199,67 @@ struct TargetDaemon::Impl {
         target.luns, [&names](const auto& lun) { return std::ranges::find(names, lun.second) != names.end(); });
   }
 
+  // ---- a pair
+
+  void make_pair(const TargetdConfig& config) {
+    cluster::VirtualService::Doors doors;
+    doors.listen = [this](bool with_virtual) {
+      virtual_here = with_virtual;
+      return portals->listen(wanted_portals(parsed.config));
+    };
+    doors.drop_logins = [this](const IpAddress& address) { portals->drop_local(address); };
+    doors.drop_connections = [this](IpAddress address) { return sessions->drop_local(address); };
+    doors.may_serve = [this] { return pair->keeps_address(); };
+    doors.mute_connections = [this](IpAddress address) { return sessions->mute_local(address); };
+    std::vector<std::string> service;
+    for (const PortalGroupConfig& group : config.portal_groups) {
+      if (group.peer || group.is_virtual) continue;
+      for (const Portal& portal : group.portals) service.push_back(portal.address);
+    }
+    pair = std::make_unique<cluster::Pair>(control, clock, pool, *config.cluster,
+                                           options.layout.target_state() / "cluster", std::move(doors),
+                                           std::move(service), log);
+    units->set_serving(pair->serving());
+  }
+
+  [[nodiscard]] awaitable<std::expected<void, std::string>> start_pair() {
+    std::vector<cluster::PairUnit> all = units->replicated();
+    for (cluster::PairUnit& unit : all) {
+      for (const scsi::PortGroup& group : ports_of(parsed.config, unit.name).groups) {
+        const bool others = std::ranges::any_of(parsed.config.portal_groups, [&group](const PortalGroupConfig& each) {
+          return each.alua_group == group.id && each.peer;
+        });
+        (others ? unit.peer_groups : unit.own_groups).push_back(group.id);
+      }
+    }
+    pair_started = true;
+    co_return co_await pair->start(std::move(all));
+  }
+
+  // What a running pair cannot take: its copies are known to the other node.
+  [[nodiscard]] std::optional<std::string> refused_by_pair(const ConfigPlan& plan, const TargetdConfig& next) const {
+    if (!pair_started) return std::nullopt;
+    const auto replicated = [](const TargetdConfig& config, const std::string& name) {
+      const auto place = std::ranges::find(config.units, name, &LuConfig::name);
+      return place != config.units.end() && place->replicated;
+    };
+    for (const auto* names : {&plan.units_added, &plan.units_removed, &plan.units_reopened}) {
+      for (const std::string& name : *names) {
+        if (replicated(next, name) || replicated(parsed.config, name))
+          return fmt::format("lu {} is replicated: it is added, changed and removed by a restart of mptargetd", name);
+      }
+    }
+    return std::nullopt;
+  }
+
   // The difference, done. Nothing was changed when it is refused.
   [[nodiscard]] awaitable<Outcome<Lines>> apply(ParsedConfig next) {
     ConfigPlan plan = make_plan(parsed.config, next.config);
+    if (auto why = refused_by_pair(plan, next.config)) co_return std::unexpected(failed(std::move(*why)));
     // Whoever was offline gets another try, with whatever the administrator mended.
     for (const LuConfig& unit : next.config.units) {
       const bool planned = std::ranges::find(plan.units_reopened, unit.name) != plan.units_reopened.end();
+      if (unit.replicated) continue;  // at the next start: the pair has learned that this copy cannot be used
       if (!units->offline(unit.name) || planned) continue;
       std::erase(plan.units_adjusted, unit.name);
       plan.units_reopened.push_back(unit.name);
@@ -262,7 +322,7 @@ struct TargetDaemon::Impl {
     portals->set_targets(view);
     co_await sessions->update(view);
     for (const auto* names : {&plan.units_removed, &plan.units_reopened}) {
-      for (const std::string& name : *names) co_await units->close(name);
+      for (const std::string& name : *names) static_cast<void>(co_await units->close(name));
     }
   }
 
@@ -329,7 +389,8 @@ awaitable<error_code> TargetDaemon::start() {
   impl_->make_shards(parsed->config);
   if (impl_->options.control_socket) {
     add_target_verbs(impl_->server, *this);
-    cluster::add_cluster_verbs(impl_->server, [] { return static_cast<cluster::ClusterControl*>(nullptr); });
+    cluster::add_cluster_verbs(impl_->server,
+                               [this] { return static_cast<cluster::ClusterControl*>(impl_->pair.get()); });
     const auto socket = impl_->options.layout.target_socket();
     if (const error_code error = impl_->server.listen(socket)) {
       impl_->log.error("{}: {}", socket.string(), error.message());
@@ -337,10 +398,25 @@ awaitable<error_code> TargetDaemon::start() {
     }
   }
   const auto turn = co_await impl_->turn();
+  if (parsed->config.cluster) {
+    impl_->make_pair(parsed->config);
+    if (const auto prepared = impl_->pair->prepare(); !prepared) {
+      impl_->log.error("{}", prepared.error());
+      impl_->pair.reset();
+      co_return std::make_error_code(std::errc::invalid_argument);
+    }
+  }
   const auto applied = co_await impl_->apply(std::move(*parsed));
   if (!applied) {
     for (const std::string& line : applied.error().lines) impl_->log.error("{}", line);
     co_return std::make_error_code(std::errc::address_not_available);
+  }
+  if (impl_->pair != nullptr) {
+    const auto started = co_await impl_->start_pair();
+    if (!started) {
+      impl_->log.error("{}", started.error());
+      co_return std::make_error_code(std::errc::invalid_argument);
+    }
   }
   co_return error_code{};
 }
@@ -348,13 +424,15 @@ awaitable<error_code> TargetDaemon::start() {
 awaitable<void> TargetDaemon::stop() {
   impl_->stopping = true;
   if (impl_->sessions == nullptr) co_return;
+  if (impl_->pair != nullptr) co_await impl_->pair->stop();
   co_await impl_->portals->close();
   co_await impl_->server.close();
   const auto turn = co_await impl_->turn();
   co_await impl_->sessions->close(impl_->options.logout_grace);
   impl_->view = std::make_shared<TargetsView>();
   impl_->portals->set_targets(impl_->view);
-  co_await impl_->units->close_all();
+  const bool synchronised = co_await impl_->units->close_all();
+  if (impl_->pair != nullptr) co_await impl_->pair->finish(synchronised);
   for (auto& shard : impl_->shards) shard->stop();
 }
 

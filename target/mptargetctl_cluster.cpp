@@ -136,7 +136,8 @@ std::vector<Decision> decisions(const Control& control, std::size_t most) {
   json args = json::object();
   if (most != 0) args["most"] = most;
   std::vector<Decision> all;
-  for (const json& line : control.ask("cluster.log", args).at("decisions"))
+  const json answer = control.ask("cluster.log", args);
+  for (const json& line : answer.at("decisions"))
     all.push_back(cluster::decision_from_json(line));
   return all;
 }

@@ -12,6 +12,8 @@
 #include "base/run_on.hpp"
 #include "target/config/unit_state.hpp"
 #include "target/drilled_store.hpp"
+#include "target/replication/map_file.hpp"
+#include "target/replication/replica.hpp"
 #include "target/scsi/copy_peers.hpp"
 
 namespace mpath::target {
@@ -23,7 +25,13 @@ using boost::asio::awaitable;
 struct Bundle {
   std::unique_ptr<StateLog> state_log;
   std::unique_ptr<DrilledStore> store;
+  // One of two copies: between store and unit.
+  std::unique_ptr<replication::MapFile> map;
+  std::unique_ptr<replication::Replica> replica;
   std::unique_ptr<LogicalUnit> unit;
+
+  // What the unit writes to.
+  [[nodiscard]] Store& top() const { return replica != nullptr ? static_cast<Store&>(*replica) : *store; }
 };
 
 // Units by their NAA name, for copies between them. A lock is enough: copies are rare, and hold it for a look.
@@ -87,6 +95,7 @@ struct Units::Impl {
     Uuid uuid{};
     LuState state;
     std::unique_ptr<Store> store;
+    std::optional<replication::MapFile::Opened> map;  // of a replicated unit
   };
   // Runs what answers with an error code on the unit's shard, and waits for the answer here.
   using Work = std::function<void(Bundle&, std::function<void(error_code)>)>;
@@ -99,6 +108,7 @@ struct Units::Impl {
   std::map<std::string, Entry> entries;
   std::size_t next_shard = 0;
   std::unique_ptr<Peers> peers = std::make_unique<Peers>();
+  const Serving* serving = nullptr;
 
   // The one of the configuration, which is written down too, or the one of before.
   [[nodiscard]] static std::expected<Uuid, std::string> kept_uuid(const std::filesystem::path& place,
@@ -126,6 +136,14 @@ struct Units::Impl {
     auto store = Store::open(shard, config.store, about);
     if (!store) return std::unexpected(store.error());
     opened.store = std::move(*store);
+    if (!config.replicated) return opened;
+    const std::uint64_t size = opened.store->limits().size_bytes;
+    replication::DirtyMap::Shape shape{.size_bytes = size,
+                                       .extent_bytes = replication::DirtyMap::extent_bytes_for(size)};
+    std::ranges::copy(std::as_bytes(std::span(opened.uuid)), shape.unit.begin());
+    auto map = replication::MapFile::open(place / "map", shape, shard, pool);
+    if (!map) return std::unexpected(map.error());
+    opened.map = std::move(*map);
     return opened;
   }
 
@@ -194,7 +212,22 @@ awaitable<void> Units::open(LuConfig config, UnitPorts ports) {
     bundle->store = std::make_unique<DrilledStore>(std::move(opened->store), entry.shard->clock(), about);
     // check_drills() has passed it when the configuration was read.
     if (!config.drill.empty()) static_cast<void>(bundle->store->drill().set(config.drill));
-    bundle->unit = std::make_unique<LogicalUnit>(*entry.shard, std::move(options), *bundle->store, *bundle->state_log,
+    StateLog* log_of_state = bundle->state_log.get();
+    if (opened->map) {
+      CHECK(impl_->serving != nullptr);
+      bundle->map = std::move(opened->map->file);
+      bundle->replica = std::make_unique<replication::Replica>(
+          replication::Replica::Seams{.local = *bundle->store,
+                                      .map_store = *bundle->map,
+                                      .local_state = *bundle->state_log,
+                                      .serving = *impl_->serving,
+                                      .clock = entry.shard->clock(),
+                                      .buffers = entry.shard->buffers()},
+          std::move(opened->map->map), opened->state, replication::ReplicaOptions{}, about);
+      log_of_state = bundle->replica.get();
+      options.serving = impl_->serving;
+    }
+    bundle->unit = std::make_unique<LogicalUnit>(*entry.shard, std::move(options), bundle->top(), *log_of_state,
                                                  std::move(opened->state), about);
     return bundle;
   };
@@ -204,9 +237,9 @@ awaitable<void> Units::open(LuConfig config, UnitPorts ports) {
   impl_->entries.insert_or_assign(config.name, std::move(entry));
 }
 
-awaitable<void> Units::close(std::string name) {
+awaitable<bool> Units::close(std::string name) {
   auto place = impl_->entries.extract(name);
-  if (place.empty() || place.mapped().bundle == nullptr) co_return;
+  if (place.empty() || place.mapped().bundle == nullptr) co_return true;
   const Impl::Entry& entry = place.mapped();
   impl_->peers->remove(entry.uuid);
   auto end_unit = [](Bundle& bundle, std::function<void(error_code)> answer) {
@@ -214,7 +247,7 @@ awaitable<void> Units::close(std::string name) {
   };
   const Impl::Work ending = end_unit;
   static_cast<void>(co_await impl_->ask(entry.bundle, *entry.shard, ending));
-  auto end_store = [](Bundle& bundle, std::function<void(error_code)> answer) { bundle.store->close(answer); };
+  auto end_store = [](Bundle& bundle, std::function<void(error_code)> answer) { bundle.top().close(answer); };
   const Impl::Work closing = end_store;
   const error_code error = co_await impl_->ask(entry.bundle, *entry.shard, closing);
   if (error) {
@@ -222,10 +255,16 @@ awaitable<void> Units::close(std::string name) {
   } else {
     impl_->log.notice("lu {}: closed", name);
   }
+  co_return !error;
 }
 
-awaitable<void> Units::close_all() {
-  while (!impl_->entries.empty()) co_await close(impl_->entries.begin()->first);
+awaitable<bool> Units::close_all() {
+  bool synchronised = true;
+  while (!impl_->entries.empty()) {
+    const bool closed = co_await close(impl_->entries.begin()->first);
+    synchronised = synchronised && closed;
+  }
+  co_return synchronised;
 }
 
 std::shared_ptr<LogicalUnit> Units::find(const std::string& name) const {
@@ -241,6 +280,25 @@ bool Units::offline(const std::string& name) const {
 
 std::string Units::trouble(const std::string& name) const {
   return offline(name) ? impl_->entries.at(name).trouble : std::string();
+}
+
+void Units::set_serving(const Serving& serving) {
+  impl_->serving = &serving;
+}
+
+std::vector<cluster::PairUnit> Units::replicated() const {
+  std::vector<cluster::PairUnit> all;
+  for (const auto& [name, entry] : impl_->entries) {
+    if (!entry.config.replicated) continue;
+    cluster::PairUnit unit{.name = name, .uuid = entry.uuid, .shard = entry.shard, .replica = nullptr, .unit = nullptr};
+    unit.trouble = entry.trouble;
+    if (entry.bundle != nullptr) {
+      unit.replica = {entry.bundle, entry.bundle->replica.get()};
+      unit.unit = {entry.bundle, entry.bundle->unit.get()};
+    }
+    all.push_back(std::move(unit));
+  }
+  return all;
 }
 
 bool Units::any_offline() const {
@@ -275,7 +333,7 @@ awaitable<std::vector<UnitReport>> Units::report() const {
 
 awaitable<std::string> Units::grow(std::string name, std::uint64_t size_bytes) {
   auto work = [size_bytes](Bundle& bundle, std::function<void(error_code)> answer) {
-    bundle.store->grow(size_bytes, answer);
+    bundle.top().grow(size_bytes, answer);
   };
   const Impl::Work growing = work;
   co_return co_await impl_->command(std::move(name), "grown", growing);

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "base/log.hpp"
+#include "target/cluster/pair.hpp"
 #include "target/config/plan.hpp"
 
 namespace mpath {
@@ -50,12 +51,18 @@ class Units {
   // Never fails: what goes wrong is the unit's trouble, and one line of the log.
   [[nodiscard]] boost::asio::awaitable<void> open(LuConfig config, UnitPorts ports);
   // Takes the unit out of service; returns when nothing of it touches the medium any more.
-  [[nodiscard]] boost::asio::awaitable<void> close(std::string name);
-  [[nodiscard]] boost::asio::awaitable<void> close_all();
+  // False: the medium could not be synchronised.
+  [[nodiscard]] boost::asio::awaitable<bool> close(std::string name);
+  [[nodiscard]] boost::asio::awaitable<bool> close_all();
 
   // Null: there is none, or it is offline.
   [[nodiscard]] std::shared_ptr<LogicalUnit> find(const std::string& name) const;
   [[nodiscard]] bool offline(const std::string& name) const;
+  // Until when this node of a pair may answer: before the first replicated unit is opened. Borrowed.
+  void set_serving(const Serving& serving);
+  // The replicated ones, the offline ones too; whoever holds them keeps them alive. Their port groups are not known
+  // here.
+  [[nodiscard]] std::vector<cluster::PairUnit> replicated() const;
   [[nodiscard]] bool any_offline() const;
   // Why it is offline; empty when it is not.
   [[nodiscard]] std::string trouble(const std::string& name) const;

@@ -185,6 +185,12 @@ void NodeFsm::peer_filled(std::uint64_t incarnation, TimePoint now) {
   decide_what_to_want(now);
 }
 
+void NodeFsm::interrupt(TimePoint now) {
+  if (!primary() || alone() || resumed_) return;
+  resumed_ = true;
+  decide_what_to_want(now);
+}
+
 void NodeFsm::distrust(TimePoint now) {
   if (suspect_ || alone()) return;
   suspect_ = true;

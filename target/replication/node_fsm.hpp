@@ -51,6 +51,10 @@ class NodeFsm {
   [[nodiscard]] bool peer_is_filled() const { return peer_filled_.has_value(); }
   // On the other side: all that the primary has is here and synchronised.
   void filled() { suspect_ = false; }
+  // This node has led and gives up what it had under way, as a restart would: it does not go on under this view unless
+  // it is alone in it.
+  void interrupt(TimePoint now);
+  [[nodiscard]] bool interrupted() const { return resumed_; }
   // The medium fails: this node is not to be relied on while there is another.
   void distrust(TimePoint now);
   // --- from administrators and handlers
@@ -138,7 +142,7 @@ class NodeFsm {
 
   Voter voter_;
   bool suspect_;
-  bool resumed_ = false;           // primary of a view from before our start
+  bool resumed_ = false;           // primary of a view from before our start, or before interrupt()
   std::uint64_t kept_number_ = 0;  // of the last view that is on the medium as decided
   bool handing_over_ = false;
   bool peer_lost_ = false;

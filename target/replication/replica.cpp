@@ -171,7 +171,7 @@ void Replica::local_failed(const char* doing) {
 
 // ---- streams -------------------------------------------------------------------------------------------------------
 
-void Replica::attach(std::unique_ptr<PeerStream> stream, std::uint64_t term, std::uint64_t peer_incarnation) {
+void Replica::attach(std::shared_ptr<PeerStream> stream, std::uint64_t term, std::uint64_t peer_incarnation) {
   const bool lead = orders_.role == CopyRole::lead;
   const bool fits = begun_ && !changing_ && !closing_ && term == orders_.term && stream_ == nullptr;
   const bool life = !lead || peer_incarnation == orders_.peer_incarnation;
@@ -192,6 +192,10 @@ void Replica::prepare_to_follow(std::uint64_t term, std::function<void(bool)> do
   close_stream();
   prepared_ = std::move(done);
   look_whether_drained();
+}
+
+void Replica::reconnect() {
+  if (stream_ != nullptr) on_closed("by command");
 }
 
 // Of its own accord: nobody hears of it.

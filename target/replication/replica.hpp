@@ -93,7 +93,9 @@ class Replica final : public Store, public StateLog, private PeerStream::Receive
   // --- with streams
   // lead: a way to the peer of this life. follow: prepare_to_follow() was answered with true. Anything that does not
   // fit the orders of `term` is closed.
-  void attach(std::unique_ptr<PeerStream> stream, std::uint64_t term, std::uint64_t peer_incarnation);
+  void attach(std::shared_ptr<PeerStream> stream, std::uint64_t term, std::uint64_t peer_incarnation);
+  // Ends the stream there is, so that another one is made.
+  void reconnect();
   // Ends the stream there is; `done(true)` when nothing of it is under way any more and another one may come.
   void prepare_to_follow(std::uint64_t term, std::function<void(bool)> done);
 
@@ -175,6 +177,13 @@ class Replica final : public Store, public StateLog, private PeerStream::Receive
     std::vector<iovec> runs;
     unsigned answers_left = 0;
     TimePoint began;
+  };
+
+  struct Verify {
+    bool repair = false;
+    std::uint64_t cursor = 0;  // the next extent
+    VerifyResult result;
+    std::function<void(const VerifyResult&)> done;
   };
 
   // --- roles (replica.cpp)
@@ -260,8 +269,8 @@ class Replica final : public Store, public StateLog, private PeerStream::Receive
   std::string trouble_;
   bool medium_failed_ = false;
 
-  std::unique_ptr<PeerStream> stream_;
-  std::vector<std::unique_ptr<PeerStream>> ended_streams_;  // closed; whoever called us may be one of them
+  std::shared_ptr<PeerStream> stream_;
+  std::vector<std::shared_ptr<PeerStream>> ended_streams_;  // closed; whoever called us may be one of them
   std::uint64_t stream_number_ = 0;
   bool map_received_ = false;  // lead: the follower's map came
   bool stream_ready_ = false;  // lead: ... and was noted
@@ -295,12 +304,6 @@ class Replica final : public Store, public StateLog, private PeerStream::Receive
   bool fill_end_sent_ = false;
   std::array<FillJob, 8> jobs_;
   TimePoint fill_pause_until_ = TimePoint::min();
-  struct Verify {
-    bool repair = false;
-    std::uint64_t cursor = 0;
-    VerifyResult result;
-    std::function<void(const VerifyResult&)> done;
-  };
   std::optional<Verify> verify_;
 
   // follow

@@ -259,7 +259,7 @@ void Replica::stop_filling() {
 
 void Replica::verify(bool repair, std::function<void(const VerifyResult&)> done) {
   if (verify_ || !may_fill()) return done({});
-  verify_.emplace();
+  verify_ = Verify();
   verify_->repair = repair;
   verify_->done = std::move(done);
   fill();

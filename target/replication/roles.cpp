@@ -4,7 +4,8 @@
 
 namespace mpath::target::replication {
 
-Roles::Roles(NodeFsm& fsm, Member self, std::size_t copies) : fsm_(fsm), self_(self), reports_(copies) {
+Roles::Roles(NodeFsm& fsm, Member self, std::size_t copies, Duration give_up)
+    : fsm_(fsm), self_(self), give_up_(give_up), reports_(copies) {
   orders_.term = 1;
 }
 
@@ -24,12 +25,14 @@ TimePoint Roles::serving_until(TimePoint now) const {
 
 void Roles::update(TimePoint now) {
   tell_fsm(now);
+  watch_lapse(now);
   const View& view = fsm_.view();
   const Member peer = peer_of(self_);
   CopyRole role = CopyRole::rest;
   Member led_by = Member::witness;
   if (view.number > 0) {
     role = fsm_.primary() ? CopyRole::lead : CopyRole::follow;
+    if (fsm_.interrupted() && !fsm_.alone()) role = CopyRole::rest;
     led_by = view.primary;
   }
   if (role != orders_.role || led_by != led_by_) {
@@ -43,6 +46,16 @@ void Roles::update(TimePoint now) {
   orders_.peer_in_sync = lead && view.in_sync.has(peer);
   orders_.may_fill = lead && !orders_.peer_in_sync && fsm_.alone();
   orders_.peer_incarnation = lead ? fsm_.peer_life(now) : 0;
+}
+
+// What is under way cannot be answered here, and may be answered elsewhere by now.
+void Roles::watch_lapse(TimePoint now) {
+  if (!leads() || fsm_.may_serve(now)) {
+    lapsed_at_ = never;
+    return;
+  }
+  if (lapsed_at_ == never) lapsed_at_ = now;
+  if (now >= lapsed_at_ + give_up_) fsm_.interrupt(now);
 }
 
 // What the copies say together.

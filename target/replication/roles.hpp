@@ -15,8 +15,9 @@ namespace mpath::target::replication {
 
 class Roles {
  public:
-  // `fsm` is borrowed. `copies`: how many replicated units there are; with none there is nothing to fill.
-  Roles(NodeFsm& fsm, Member self, std::size_t copies);
+  // `fsm` is borrowed. `copies`: how many replicated units there are; with none there is nothing to fill. `give_up`: a
+  // leader that may not answer for so long ends what it has under way, so that initiators look for it elsewhere.
+  Roles(NodeFsm& fsm, Member self, std::size_t copies, Duration give_up);
 
   void on_report(std::size_t copy, const Report& report, TimePoint now);
   // Looks at the view anew.
@@ -31,9 +32,12 @@ class Roles {
 
  private:
   void tell_fsm(TimePoint now);
+  void watch_lapse(TimePoint now);
 
   NodeFsm& fsm_;
   Member self_;
+  Duration give_up_;
+  TimePoint lapsed_at_ = never;
   Orders orders_;
   Member led_by_ = Member::witness;  // nobody yet
   std::vector<Report> reports_;

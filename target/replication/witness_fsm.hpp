@@ -4,6 +4,7 @@
 #pragma once
 
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "target/replication/message.hpp"
@@ -17,8 +18,10 @@ class WitnessFsm {
 
   void on_message(const Message& message, TimePoint now) {
     voter_.learn(message.decided);
-    const auto body = answer(voter_, message.from, message.decided.number, message.body, now);
+    auto body = answer(voter_, message.from, message.decided.number, message.body, now);
     if (voter_.take_changed()) actions_.emplace_back(Persist{voter_.record()});
+    // Whoever asks for nothing hears that there is a witness.
+    if (!body && std::holds_alternative<Beat>(message.body)) body = Beat{};
     if (!body) return;
     actions_.emplace_back(Send{.to = message.from,
                                .message = {.from = Member::witness,

@@ -408,7 +408,7 @@ class Sim : public SimConnection::Net {
     copy.map_store = std::make_unique<SimMapStore>(*copy.life, machine.map);
     copy.state_log = std::make_unique<SimStateLog>(*copy.life, machine.state);
     copy.state = machine.state;
-    copy.roles = std::make_unique<Roles>(*machine.fsm, member, 1);
+    copy.roles = std::make_unique<Roles>(*machine.fsm, member, 1, milliseconds(300));
     DirtyMap map(shape());
     for (std::uint32_t page = 0; page < machine.map.pages.size(); ++page) {
       if (options_.bug != Bug::lose_dirty_map && !map.load(page, machine.map.pages[page])) violated("a map of another");
