@@ -117,7 +117,7 @@ std::string NodeFsm::waits_for(TimePoint now) const {
   const Member peer = peer_of(options_.self);
   const std::string other = std::string("node ") + name(peer);
   if (view().number == 0) return "the first contact with " + other;
-  if (!primary()) return other + " serves or served last";
+  if (!primary()) return other + ", which serves or served last";
   if (handing_over_) return other + " to take over";
   if (resumed_ && !suspect_) return "a majority that agrees to go on after the restart";
   if (suspect_) {
