@@ -219,6 +219,7 @@ struct TargetDaemon::Impl {
     pair = std::make_unique<cluster::Pair>(control, clock, pool, *config.cluster,
                                            options.layout.target_state() / "cluster", std::move(doors),
                                            std::move(service), log);
+    pair->set_drop_initiators([this](const char* why) { return sessions->drop_all(why); });
     units->set_serving(pair->serving());
   }
 

@@ -38,9 +38,12 @@ constexpr milliseconds poll_interval{250};  // counters of the copies
 // Between two views a leader has no word for a moment: what initiators see does not change for that. It is shorter than
 // what is left until another node may serve, which waits for the deadtime.
 constexpr milliseconds lapse_max{150};
-constexpr seconds hold_max{2};       // for the commands under way, at a switchover
-constexpr seconds address_max{5};    // for the virtual IP to leave, at a stop
-constexpr seconds hand_over_max{2};  // for the other node to be decided
+// After it, for initiators to wait for a node that may not answer, before they are sent to look for another.
+constexpr milliseconds unanswered_max{250};
+constexpr milliseconds address_claim_max{500};  // for the other node to announce the virtual IP, before it leaves here
+constexpr seconds hold_max{2};                  // for the commands under way, at a switchover
+constexpr seconds address_max{5};               // for the virtual IP to leave, at a stop
+constexpr seconds hand_over_max{2};             // for the other node to be decided
 constexpr double rate_smoothing = 0.3;
 
 std::string view_text(const View& view) {
@@ -114,6 +117,8 @@ struct Pair::Impl : std::enable_shared_from_this<Pair::Impl> {
   bool serves = false;
   TimePoint lapsed_at = never;
   std::unique_ptr<Alarm> lapse;
+  std::unique_ptr<Alarm> unanswered;
+  std::function<awaitable<std::size_t>(const char*)> drop_initiators;
   bool address_wanted = false, address_moving = false;
   bool handing_over = false;
   bool updating = false;
@@ -237,7 +242,13 @@ struct Pair::Impl : std::enable_shared_from_this<Pair::Impl> {
     for (const auto& copy : copies) ready = ready && copy->took_over_term == roles->orders(0).term;
     const TimePoint until = ready ? roles->serving_until(clock.now()) : TimePoint::min();
     serving.set_until(until);
+    const bool served = serves;
     note_service(clock.now() < until);
+    if (serves || leaving || !roles->leads()) {
+      unanswered->cancel();
+    } else if (served) {
+      unanswered->set(clock.now() + unanswered_max);
+    }
     for (std::size_t index = 0; index < copies.size(); ++index) follow(index);
     move_address();
     tell();
@@ -257,6 +268,16 @@ struct Pair::Impl : std::enable_shared_from_this<Pair::Impl> {
       lapse->set(now + lapse_max);
     }
     serves = now < lapsed_at + lapse_max;
+  }
+
+  // The lease has ended, and the agreement cannot say who leads: what is under way can neither be answered nor ended
+  // here, and would hold its initiators until their longest timeout. Those with another path find the node that leads.
+  void send_away() {
+    if (!takes_part() || serves || leaving || !roles->leads() || !drop_initiators) return;
+    tasks.spawn([this]() -> awaitable<void> {
+      const std::size_t count = co_await drop_initiators("this node may not answer");
+      log.warning("initiators were sent away connections={}", count);
+    });
   }
 
   [[nodiscard]] std::size_t index_of(const Copy& copy) const {
@@ -332,7 +353,9 @@ struct Pair::Impl : std::enable_shared_from_this<Pair::Impl> {
     if (wanted) {
       co_await address.serve();
     } else {
-      co_await address.rest();
+      // At a stop, only if there is a successor.
+      const bool successor = takes_part() && agreement->fsm().view().primary == peer;
+      co_await address.rest(leaving && !successor ? Duration() : Duration(address_claim_max));
     }
     address_moving = false;
     // The wish may have changed meanwhile.
@@ -549,6 +572,10 @@ const Serving& Pair::serving() const {
   return impl_->serving;
 }
 
+void Pair::set_drop_initiators(std::function<awaitable<std::size_t>(const char*)> drop) {
+  impl_->drop_initiators = std::move(drop);
+}
+
 bool Pair::keeps_address() const {
   const TimePoint now = impl_->clock.now();
   const bool lapse = impl_->lapsed_at != never && now < impl_->lapsed_at + lapse_max;
@@ -581,6 +608,7 @@ awaitable<std::expected<void, std::string>> Pair::start(std::vector<PairUnit> un
   impl.agreement = std::make_unique<Agreement>(impl.control, impl.clock, impl.pool, std::move(options), impl.log);
   impl.agreement->on_change = [this] { impl_->update(); };
   impl.lapse = impl.clock.make_alarm([this] { impl_->update(); });
+  impl.unanswered = impl.clock.make_alarm([this] { impl_->send_away(); });
   impl.take_units(std::move(units));
   auto started = co_await impl.agreement->start();
   if (!started) co_return std::unexpected(started.error());
@@ -619,6 +647,7 @@ awaitable<void> Pair::finish(bool in_order) {
   impl.reach.stop();
   if (impl.poll != nullptr) impl.poll->cancel();
   if (impl.lapse != nullptr) impl.lapse->cancel();
+  if (impl.unanswered != nullptr) impl.unanswered->cancel();
   if (impl.agreement == nullptr) co_return;
   impl.agreement->on_change = nullptr;
   co_await impl.agreement->stop(in_order);

@@ -18,6 +18,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -56,6 +57,10 @@ class Pair final : public ClusterControl {
   // Whether the virtual IP may stay: this node may answer, or will in a moment. Looks at the clock, so that a process
   // that stood still knows at once.
   [[nodiscard]] bool keeps_address() const;
+
+  // How all initiators' connections are reset (Sessions::drop_all()): when this node may not answer any more, and does
+  // not know who may. Before start().
+  void set_drop_initiators(std::function<boost::asio::awaitable<std::size_t>(const char* why)> drop);
 
   // First thing, before anything listens. The key, the decision log; a virtual IP that a killed life left goes. The
   // error is a line for people.
