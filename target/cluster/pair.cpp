@@ -89,8 +89,7 @@ struct Pair::Impl : std::enable_shared_from_this<Pair::Impl> {
     double rate = 0;
     std::uint64_t filled_before = 0;
     TimePoint polled_at;
-    std::string link;      // trouble of the last dialling
-    std::string verified;  // the last result
+    std::string link;  // trouble of the last dialling
   };
 
   boost::asio::io_context& control;
@@ -116,6 +115,7 @@ struct Pair::Impl : std::enable_shared_from_this<Pair::Impl> {
   Failback failback{config};
   bool serves = false;
   TimePoint lapsed_at = never;
+  TimePoint verify_at = never;
   std::unique_ptr<Alarm> lapse;
   std::unique_ptr<Alarm> unanswered;
   std::function<awaitable<std::size_t>(const char*)> drop_initiators;
@@ -157,11 +157,11 @@ struct Pair::Impl : std::enable_shared_from_this<Pair::Impl> {
       if (copy.unit.replica == nullptr) continue;
       copy.shape = copy.unit.replica->map().shape();
       const auto reported = back([index](Impl& owner, const Report& report) { owner.on_report(index, report); });
-      const std::uint64_t rate = config.resync_bytes_per_second_max;
-      there(copy, [reported, rate](const PairUnit& unit) {
+      there(copy, [reported, most = config.resync_bytes_per_second_max,
+                   least = config.resync_bytes_per_second_min](const PairUnit& unit) {
         unit.replica->on_report = [reported](const Report& report) { reported(report); };
         unit.replica->on_state = [logical = unit.unit.get()](const LuState& state) { logical->adopt_state(state); };
-        unit.replica->set_fill_rate(rate);
+        unit.replica->set_fill_rate(most, least);
         unit.unit->stand_by();
       });
       show_access(copy);
@@ -520,6 +520,33 @@ struct Pair::Impl : std::enable_shared_from_this<Pair::Impl> {
 
   [[nodiscard]] ClusterStatus status();
 
+  void verify(Copy& copy, bool repair) {
+    if (copy.unit.replica == nullptr) return;
+    const Log about = log.about("lu " + copy.unit.name);
+    const auto ended = [about, repair](const replication::VerifyResult& result) {
+      if (!result.complete) return about.warning("verify: cut short");
+      for (const replication::Difference& each : result.differences) {
+        about.warning("verify: differs offset={} length={}{}", each.offset, each.length,
+                      repair ? ", copied from here" : "");
+      }
+      about.notice("verify: ended differing_bytes={}", result.differing_bytes);
+    };
+    there(copy, [repair, ended](const PairUnit& unit) { unit.replica->verify(repair, ended); });
+  }
+
+  // verify_interval: counted from when this node began to serve both.
+  void verify_now_and_then() {
+    const bool both = serves && agreement->fsm().view().in_sync.size() == 2;
+    if (!both || config.verify_interval.count() == 0) {
+      verify_at = never;
+    } else if (verify_at == never) {
+      verify_at = clock.now() + config.verify_interval;
+    } else if (clock.now() >= verify_at) {
+      verify_at = clock.now() + config.verify_interval;
+      for (const auto& copy : copies) verify(*copy, false);
+    }
+  }
+
   // ---- counters ----------------------------------------------------------------------------------------------------
 
   void poll_copies() {
@@ -542,7 +569,10 @@ struct Pair::Impl : std::enable_shared_from_this<Pair::Impl> {
       });
       there(copy, [told](const PairUnit& unit) { told(unit.replica->counters()); });
     }
-    if (takes_part() && !stopping) update();
+    if (takes_part() && !stopping) {
+      update();
+      verify_now_and_then();
+    }
     poll->set(clock.now() + poll_interval);
   }
 
@@ -812,18 +842,7 @@ awaitable<Pair::Done> Pair::verify(UnitNames units, bool repair) {
   const auto found = impl_->find(units);
   if (!found) co_return std::unexpected(found.error());
   if (!impl_->serves) co_return std::unexpected(std::string("the node that serves compares: say it there"));
-  for (Impl::Copy* copy : *found) {
-    const Log about = impl_->log.about("lu " + copy->unit.name);
-    const auto ended = [about, repair](const replication::VerifyResult& result) {
-      if (!result.complete) return about.warning("verify: cut short");
-      for (const replication::Difference& each : result.differences) {
-        about.warning("verify: differs offset={} length={}{}", each.offset, each.length,
-                      repair ? ", copied from here" : "");
-      }
-      about.notice("verify: ended differing_bytes={}", result.differing_bytes);
-    };
-    impl_->there(*copy, [repair, ended](const PairUnit& unit) { unit.replica->verify(repair, ended); });
-  }
+  for (Impl::Copy* copy : *found) impl_->verify(*copy, repair);
   co_return Done();
 }
 

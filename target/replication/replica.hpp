@@ -41,7 +41,8 @@ namespace mpath::target::replication {
 struct ReplicaOptions {
   unsigned fill_window = 2;                                // chunks of the filling under way
   std::uint32_t fill_chunk_bytes = 1 << 20;                // at most; locked while it is compared
-  std::uint64_t fill_bytes_per_second = 0;                 // 0: as fast as it goes beside the initiators' commands
+  std::uint64_t fill_bytes_per_second = 0;                 // at most; 0: as fast as it goes
+  std::uint64_t fill_bytes_per_second_min = 0;             // at least, however busy initiators are; 0: half of the time
   Duration stream_grace = std::chrono::milliseconds(600);  // without a stream, before the peer counts as lost
   Duration peer_timeout = std::chrono::seconds(5);         // for one answer of the peer
   Duration clean_interval = std::chrono::seconds(2);       // how often extents at rest are synchronised and unmarked
@@ -104,7 +105,10 @@ class Replica final : public Store, public StateLog, private PeerStream::Receive
   // lead, with a stream: compares everything; `repair` writes what differs to the peer. One at a time: another one ends
   // incomplete at once.
   void verify(bool repair, std::function<void(const VerifyResult&)> done);
-  void set_fill_rate(std::uint64_t bytes_per_second) { options_.fill_bytes_per_second = bytes_per_second; }
+  void set_fill_rate(std::uint64_t most, std::uint64_t least) {
+    options_.fill_bytes_per_second = most;
+    options_.fill_bytes_per_second_min = least;
+  }
   [[nodiscard]] const DirtyMap& map() const { return map_; }
   // Everything may differ: the next filling compares all of it.
   void mark_all();

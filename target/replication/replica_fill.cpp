@@ -203,16 +203,18 @@ void Replica::send_run(FillJob& job, std::size_t begin, std::size_t end) {
 void Replica::chunk_ended(FillJob& job) {
   const TimePoint now = seams_.clock.now();
   if (!job.verify) fill_done_bytes_ += job.length;
-  // Beside initiators' commands only half of the time, and never faster than allowed.
+  // Beside initiators' commands only half of the time, though not slower than wanted; and never faster than allowed.
+  const Duration took = now - job.began;
+  const auto pause_for = [&job, took](std::uint64_t bytes_per_second) {
+    const std::chrono::duration<double> wanted(static_cast<double>(job.length) / static_cast<double>(bytes_per_second));
+    return std::max(Duration{}, std::chrono::duration_cast<Duration>(wanted) - took);
+  };
   Duration pause{0};
   std::size_t fills = 0;
   for (const FillJob& each : jobs_) fills += each.stage != FillJob::Stage::none ? 1 : 0;
-  if (active_ops_ > fills) pause = now - job.began;
-  if (options_.fill_bytes_per_second > 0) {
-    const std::chrono::duration<double> wanted(static_cast<double>(job.length) /
-                                               static_cast<double>(options_.fill_bytes_per_second));
-    pause = std::max(pause, std::chrono::duration_cast<Duration>(wanted) - (now - job.began));
-  }
+  if (active_ops_ > fills) pause = took;
+  if (options_.fill_bytes_per_second_min > 0) pause = std::min(pause, pause_for(options_.fill_bytes_per_second_min));
+  if (options_.fill_bytes_per_second > 0) pause = std::max(pause, pause_for(options_.fill_bytes_per_second));
   if (pause.count() > 0) fill_pause_until_ = std::max(fill_pause_until_, now + pause);
   job.at += job.length;
   const bool ended = job.at >= job.end;

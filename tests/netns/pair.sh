@@ -184,6 +184,15 @@ while [ "$taken" -lt "$TAKEOVERS" ] && [ "$NUMBER" -lt "$limit" ] && [ "$LAB_FAI
   round "${ROUNDS[NUMBER % ${#ROUNDS[@]}]}"
 done
 
+story "the copies are compared while they are used"
+SERVING=$(who_serves) OTHER=$(other_node "$SERVING")
+printf 'x' | dd of="$LAB/$OTHER/disks/disk.img" bs=1 seek=$((20 << 20)) conv=notrunc status=none
+check "verify begins" pctl "$SERVING" cluster verify
+wait_until 60 "the block that differs is named" grep -qF "verify: differs offset=$((20 << 20)) length=65536" "${NODE_LOG[$SERVING]}"
+wait_until 60 "both units were compared" eval '[ "$(grep -c "verify: ended" "${NODE_LOG[$SERVING]}")" -ge 2 ]'
+check "verify and repair begins" pctl "$SERVING" cluster verify --repair
+wait_until 60 "the disks of a and b are equal again" same_disks
+
 story "down in order, and cold"
 check "a ends in order" node_term a
 check "b ends in order" node_term b
