@@ -19,6 +19,7 @@
 
 NETS=(svc0 svc1 rep0 rep1)
 VIP=10.77.0.10
+STRETCH=${LAB_STRETCH:-1}
 declare -A NS=()         # of i, a, b, w, and s: the switches
 declare -A NODE_PID=() NODE_LIFE=() NODE_LOG=()
 declare -A HOST_NUMBER=([i]=1 [a]=11 [b]=12 [w]=13)
@@ -98,6 +99,9 @@ pair_config() {
     for node in a b; do echo "  address_$node $(address_of $node rep0):7788, $(address_of $node rep1):7788"; done
     echo "  witness $(witness_addresses ', ')"
     echo "  virtual_ip $VIP/24 dev svc0"
+    # Sanitizers slow everything down, the members' word included.
+    [ "$STRETCH" -eq 1 ] || printf '  keepalive %dms\n  warntime %dms\n  deadtime %dms\n' $((100 * STRETCH)) \
+      $((300 * STRETCH)) $((600 * STRETCH))
     [ $# -eq 0 ] || printf '  %s\n' "$@"
     echo "}"
     for node in a b; do
@@ -125,7 +129,7 @@ node_start() {
   NODE_LOG[$node]=$LAB/$node.${NODE_LIFE[$node]}.log
   case $node in
     w) start_in "${NS[w]}" "${NODE_LOG[w]}" mptargetd --witness --listen "$(witness_addresses ,)" --cluster lab \
-         --key-file "$LAB/key" --state "$LAB/w" ;;
+         --key-file "$LAB/key" --state "$LAB/w" --lease "$((400 * STRETCH))ms" ;;
     *) start_in "${NS[$node]}" "${NODE_LOG[$node]}" mptargetd --root "$LAB/$node" --node "$node" ;;
   esac
   NODE_PID[$node]=$STARTED
