@@ -9,9 +9,9 @@ namespace {
 
 // A tree of sanitizers, which does not optimise, looks for their findings; the optimised one looks at the promises.
 #ifdef __OPTIMIZE__
-constexpr std::uint64_t seeds = 1000;
+constexpr std::uint64_t seeds = 300;
 #else
-constexpr std::uint64_t seeds = 20;
+constexpr std::uint64_t seeds = 10;
 #endif
 
 std::string tell(const SimOptions& options, const SimResult& result) {
