@@ -273,6 +273,7 @@ TEST_F(Pair, LostMemoryIsKnownUntilItWasFilled) {
   boot_id_ = "boot1";
   make_whole();
   ASSERT_FALSE(HasFatalFailure());
+  ASSERT_TRUE(until([&] { return life_of(Member::b).find("suspect no") != std::string::npos; }));
   kill(Member::b);
   boot_id_ = "boot2";
   ASSERT_TRUE(start(Member::b));
