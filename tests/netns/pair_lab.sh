@@ -81,7 +81,7 @@ story "a common path, and disks of each node's own"
 in_node a sh -c "echo of a > '$LAB/disks/mark'"
 in_node b sh -c "echo of b > '$LAB/disks/mark'"
 check "neither sees the other's" eval '[ "$(cat "$LAB/a/disks/mark")" = "of a" ] && [ "$(in_node b cat "$LAB/disks/mark")" = "of b" ]'
-pair_config "deadtime 600ms"
+pair_config "initdead 10s"
 check "both read the same file" cmp "$LAB/a/etc/mptarget/mptarget.conf" "$LAB/b/etc/mptarget/mptarget.conf"
 for node in a b; do
   check "mptargetd finds it good as node $node" in_node "$node" mptargetd --root "$LAB/$node" --node "$node" --check-config

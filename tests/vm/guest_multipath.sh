@@ -46,7 +46,7 @@ FIRST=${DISK#/dev/}
 wait_quietly 20 disk_of "$IQN.alua" "$GROUP2" || die "no disk through portal group 2"
 SECOND=${DISK#/dev/}
 wait_until 30 "there is a map" find_map
-wait_until 30 "two groups, of 50 and 10, the first active" groups_are "50 active $FIRST;10 enabled $SECOND;"
+wait_until 90 "two groups, of 50 and 10, the first active" groups_are "50 active $FIRST;10 enabled $SECOND;"
 check "the kernel's alua handler has the paths" grep -qx alua "/sys/block/$FIRST/device/dh_state"
 
 # Rounds of verified writes until told to stop.
