@@ -39,11 +39,12 @@ struct SimOptions {
   PeerLoss on_peer_loss = PeerLoss::freeze;
   Bug bug = Bug::none;
   Duration storm = std::chrono::seconds(20);  // how long things go wrong before all is mended
+  bool trace = false;                         // tell what happens, though nothing is violated
 };
 
 struct SimResult {
   std::string violation;           // empty: the invariants held
-  std::vector<std::string> trace;  // the last events before it
+  std::vector<std::string> trace;  // the last events before it; without one, when they were asked for
   std::uint64_t writes_acknowledged = 0, reads_answered = 0, states_acknowledged = 0, views = 0, events = 0,
                 takeovers = 0, power_cuts = 0, kills = 0, failed_disks = 0, fillings = 0;
 };

@@ -50,6 +50,7 @@ bool run(const Wanted& wanted, const std::string& name, SimOptions options) {
     for (std::uint64_t seed = next++; seed < wanted.from + wanted.seeds && !over(); seed = next++) {
       SimOptions mine = options;
       mine.seed = seed;
+      mine.trace = wanted.trace;
       const SimResult result = simulate(mine);
       const std::scoped_lock lock(tally.mutex);
       ++tally.seeds;

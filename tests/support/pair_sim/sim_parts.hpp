@@ -21,10 +21,11 @@ using BlockBytes = std::array<std::byte, block_bytes>;
 [[nodiscard]] std::uint64_t value_of(std::span<const std::byte> block);
 
 // One life of a machine: what is asked for happens later, not while it is paused, and never when the life has ended.
+using Task = std::move_only_function<void()>;
 class Life {
  public:
   virtual ~Life() = default;
-  virtual void in(Duration delay, std::function<void()> what) = 0;
+  virtual void in(Duration delay, Task what) = 0;
   [[nodiscard]] virtual TimePoint local_now() const = 0;
   [[nodiscard]] virtual Duration from_local(Duration duration) const = 0;
   [[nodiscard]] virtual std::uint64_t roll(std::uint64_t sides) = 0;
@@ -106,12 +107,19 @@ class SimStateLog final : public StateLog {
   std::optional<LuState> under_way_;
 };
 
+// What of a node outlives its processes.
+struct SimMedia {
+  SimDisk disk;
+  SimMapFile map;
+  LuState state;
+};
+
 // Two ends of a connection, and what is on its way.
 class SimConnection {
  public:
   struct Net {
     virtual ~Net() = default;
-    virtual void after(Duration delay, std::function<void()> what) = 0;
+    virtual void after(Duration delay, Task what) = 0;
     virtual Duration travel() = 0;
     [[nodiscard]] virtual bool cut(Member from, Member to) const = 0;
     [[nodiscard]] virtual std::uint64_t roll(std::uint64_t sides) = 0;

@@ -1,0 +1,123 @@
+#include "tests/support/pair_sim/clients.hpp"
+
+#include <algorithm>
+
+#include "tests/support/pair_sim/machine.hpp"
+
+namespace mpath::target::replication::test {
+namespace {
+
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+
+constexpr Duration way = microseconds(50);
+constexpr int rounds_max = 400;  // of 5 ms
+
+}  // namespace
+
+void Clients::start() {
+  for (std::size_t block = 0; block < blocks; ++block) client(block);
+  state_client();
+  onlooker();
+}
+
+// ---- blocks --------------------------------------------------------------------------------------------------------
+
+void Clients::client(std::size_t block) {
+  World& world = pair_.world;
+  // Now and then a block is left alone for a while.
+  const auto idle = world.chance(2) ? milliseconds(world.roll(4000)) : microseconds(500 + world.roll(40000));
+  world.after(idle, [this, block] {
+    if (finished_) return;
+    const Member to = some_node();
+    // Like an initiator that fences: no write while an earlier one may still come.
+    if (pair_.world.chance(60) && pair_.history.settled(block)) {
+      write(block, to);
+    } else {
+      read(block, to);
+    }
+  });
+}
+
+void Clients::write(std::size_t block, Member to) {
+  World& world = pair_.world;
+  auto write = pair_.history.begin(block, world.chance(40));
+  const std::weak_ptr<Write> watched = write;
+  if (world.up(to)) {
+    world.in(to, way, [&node = pair_.at(to), write = std::move(write)] {
+      if (node.takes_commands()) node.copy()->write(write);
+    });
+  }
+  wait_for(block, watched, 0);
+}
+
+// The client waits for its answer, and gives up when nobody can answer any more or after two seconds.
+void Clients::wait_for(std::size_t block, const std::weak_ptr<Write>& watched, int rounds) {
+  pair_.world.after(milliseconds(5), [this, block, watched, rounds] {
+    const auto write = watched.lock();
+    if (write == nullptr || write->answered || rounds == rounds_max) {
+      if (write != nullptr && !write->answered) write->abandoned = true;
+      return client(block);
+    }
+    wait_for(block, watched, rounds + 1);
+  });
+}
+
+void Clients::read(std::size_t block, Member to) {
+  World& world = pair_.world;
+  if (world.up(to)) {
+    world.in(to, way, [&node = pair_.at(to), block] {
+      if (node.takes_commands()) node.copy()->read(block);
+    });
+  }
+  world.after(milliseconds(60), [this, block] { client(block); });
+}
+
+void Clients::onlooker() {
+  World& world = pair_.world;
+  world.after(milliseconds(1 + world.roll(30)), [this] {
+    if (finished_) return;
+    const Member to = some_node();
+    const std::size_t block = pair_.world.roll(blocks);
+    if (pair_.world.up(to)) {
+      pair_.world.in(to, way, [&node = pair_.at(to), block] {
+        if (node.takes_commands()) node.copy()->read(block);
+      });
+    }
+    onlooker();
+  });
+}
+
+// ---- the SCSI state: it only ever grows ----------------------------------------------------------------------------
+
+void Clients::state_client() {
+  World& world = pair_.world;
+  world.after(milliseconds(5 + world.roll(200)), [this] {
+    if (finished_) return;
+    const Member to = some_node();
+    if (pair_.world.up(to) && pair_.at(to).copy() != nullptr) {
+      pair_.world.in(to, way, [this, to] { use_state(to); });
+    }
+    state_client();
+  });
+}
+
+void Clients::use_state(Member to) {
+  if (!pair_.at(to).takes_commands()) return;
+  Copy& copy = *pair_.at(to).copy();
+  const std::uint32_t known = copy.state().reservations.generation;
+  if (known < generation_seen_) {
+    pair_.world.violated(
+        fmt::format("{} has the state {}, after {} was acknowledged", name(to), known, generation_seen_));
+  }
+  generation_seen_ = known;
+  if (copy.changing_state() || pair_.world.chance(50)) return;
+  LuState next = copy.state();
+  const std::uint32_t generation = next.reservations.generation = ++last_generation_;
+  copy.change_state(next, [this, generation] {
+    generation_seen_ = std::max(generation_seen_, generation);
+    ++pair_.result.states_acknowledged;
+  });
+}
+
+}  // namespace mpath::target::replication::test

@@ -1,0 +1,272 @@
+#include "tests/support/pair_sim/copy.hpp"
+
+#include "tests/support/pair_sim/machine.hpp"
+
+namespace mpath::target::replication::test {
+namespace {
+
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr Duration give_up = milliseconds(300);
+constexpr Duration dial_pause = milliseconds(300);
+constexpr ReplicaOptions replica_options{.fill_chunk_bytes = 1024,
+                                         .stream_grace = milliseconds(300),
+                                         .peer_timeout = seconds(2),
+                                         .clean_interval = milliseconds(300),
+                                         .failed_pause = seconds(2)};
+
+}  // namespace
+
+class Copy::LifeOf final : public Life {
+ public:
+  LifeOf(Pair& pair, Member member) : pair_(pair), member_(member) {}
+  void in(Duration delay, Task what) override { pair_.world.in(member_, delay, std::move(what)); }
+  [[nodiscard]] TimePoint local_now() const override { return pair_.world.local(member_); }
+  [[nodiscard]] Duration from_local(Duration duration) const override {
+    return pair_.world.from_local(member_, duration);
+  }
+  [[nodiscard]] std::uint64_t roll(std::uint64_t sides) override { return pair_.world.roll(sides); }
+  [[nodiscard]] std::shared_ptr<void> holding(std::uint64_t value) override { return pair_.history.holding(value); }
+
+ private:
+  Pair& pair_;
+  Member member_;
+};
+
+// A command of a client.
+struct Copy::Request : BlockRequest {
+  Copy* copy = nullptr;
+  std::shared_ptr<Write> write;  // none: a read
+  std::size_t block = 0;
+  BlockBytes bytes{};
+  iovec part{};
+};
+
+// A planted bug: answers writes by itself, at once.
+class Copy::HastyStream final : public PeerStream {
+ public:
+  HastyStream(std::unique_ptr<PeerStream> stream, std::shared_ptr<SimConnection> connection)
+      : stream_(std::move(stream)), connection_(std::move(connection)) {}
+  void start(Receiver& receiver) override { stream_->start(receiver); }
+  void send(const StreamHead& head, std::span<const iovec> body) override {
+    stream_->send(head, body);
+    if (head.op != StreamOp::write || head.fill || connection_->end(0).life == nullptr) return;
+    connection_->end(0).life->in(microseconds(1), [connection = connection_, sequence = head.sequence] {
+      SimConnection::End& end = connection->end(0);
+      if (end.receiver != nullptr) end.receiver->on_message({.op = StreamOp::ack, .sequence = sequence}, {});
+    });
+  }
+  void close() override { stream_->close(); }
+
+ private:
+  std::unique_ptr<PeerStream> stream_;
+  std::shared_ptr<SimConnection> connection_;
+};
+
+// ---- its life ------------------------------------------------------------------------------------------------------
+
+DirtyMap::Shape Copy::shape() {
+  return {.unit = {}, .size_bytes = blocks * block_bytes, .extent_bytes = 1024};
+}
+
+void Copy::format(SimMedia& media) {
+  media.disk.cached.resize(blocks);
+  media.disk.durable.resize(blocks);
+  DirtyMap empty(shape());
+  empty.mark(empty.all());
+  for (std::uint64_t extent = 0; extent < empty.all().last; ++extent) empty.clear(extent);
+  media.map.pages.resize(shape().pages());
+  for (const auto& page : empty.begin_write()) media.map.pages[page.index] = page.page;
+}
+
+Copy::Copy(Pair& pair, Member self, Machine& machine)
+    : pair_(pair),
+      self_(self),
+      machine_(machine),
+      life_(std::make_unique<LifeOf>(pair, self)),
+      clock_(*life_),
+      store_(*life_, machine.media().disk),
+      map_store_(*life_, machine.media().map),
+      state_log_(*life_, machine.media().state),
+      roles_(std::make_unique<Roles>(*machine.fsm(), self, 1, give_up)),
+      state_(machine.media().state) {
+  SimMedia& media = machine.media();
+  media.disk.fails = false;  // somebody has replaced the cable
+  DirtyMap map(shape());
+  for (std::uint32_t page = 0; page < media.map.pages.size(); ++page) {
+    if (pair_.options.bug != Bug::lose_dirty_map && !map.load(page, media.map.pages[page]))
+      pair_.world.violated("a map of another");
+  }
+  const Replica::Seams seams{.local = store_,
+                             .map_store = map_store_,
+                             .local_state = state_log_,
+                             .serving = serving_,
+                             .clock = clock_,
+                             .buffers = buffers_};
+  replica_ = std::make_unique<Replica>(seams, std::move(map), media.state, replica_options,
+                                       Log(pair_.world.log(), std::string(name(self_))));
+  replica_->on_report = [this](const Report& told) { report(told); };
+  replica_->on_state = [this](const LuState& state) { state_ = state; };
+}
+
+Copy::~Copy() {
+  for (const auto& [weak, side] : connections_) {
+    if (const auto connection = weak.lock()) SimConnection::leave(connection, side);
+  }
+  replica_.reset();
+}
+
+void Copy::end(bool power) {
+  store_.end(power);
+  map_store_.end(power);
+  state_log_.end();
+}
+
+// ---- with the agreement --------------------------------------------------------------------------------------------
+
+void Copy::report(const Report& told) {
+  reports_.push_back(told);
+  pair_.world.in(self_, microseconds(10 + pair_.world.roll(100)), [this] {
+    const Report next = std::move(reports_.front());
+    reports_.pop_front();
+    roles_->on_report(0, next, clock_.now());
+    machine_.follow();
+  });
+}
+
+void Copy::give_orders() {
+  const bool blind = pair_.options.bug == Bug::ignore_lease && machine_.fsm()->primary() && roles_->ready();
+  serving_.set_until(blind ? never : roles_->serving_until(clock_.now()));
+  Orders orders = roles_->orders(0);
+  if (pair_.options.bug == Bug::skip_outdating && peer_unheard()) orders.peer_needed = false;
+  if (given_ == orders) return;
+  given_ = orders;
+  orders_.push_back(orders);
+  pair_.world.in(self_, microseconds(10 + pair_.world.roll(200)), [this] {
+    const Orders next = orders_.front();
+    orders_.pop_front();
+    replica_->set_orders(next);
+  });
+}
+
+bool Copy::peer_unheard() const {
+  const Member peer = peer_of(self_);
+  return !pair_.world.up(peer) || pair_.world.cut(peer, self_) || pair_.world.cut(self_, peer);
+}
+
+// ---- streams -------------------------------------------------------------------------------------------------------
+
+// The leader connects; the follower looks whether it may, ends what was there before, and both have a stream.
+void Copy::dial_if_wanted() {
+  if (!roles_->report(0).wants_stream || dialing_) return;
+  World& world = pair_.world;
+  dialing_ = true;
+  world.in(self_, dial_pause, [this] { dialing_ = false; });
+  Machine& receiver = pair_.at(peer_of(self_));
+  world.deliver(self_, peer_of(self_),
+                [&receiver, caller = self_, view = machine_.fsm()->view(), term = roles_->orders(0).term,
+                 life = world.life(self_)] {
+                  if (receiver.copy() == nullptr) return;
+                  receiver.fsm()->hear_of(view, receiver.local());
+                  receiver.follow();
+                  if (receiver.fsm()->takes_writes_of(caller, view.number))
+                    receiver.copy()->take_caller(caller, life, term);
+                });
+}
+
+// On the follower: the leader in this life of it, under this term of its own, wants a stream.
+void Copy::take_caller(Member caller, std::uint64_t life, std::uint64_t term) {
+  const std::uint64_t own_term = roles_->orders(0).term;
+  replica_->prepare_to_follow(own_term, [this, caller, life, term, own_term](bool ok) {
+    if (!ok) return;
+    pair_.world.in(self_, microseconds(1), [this, caller, life, term, own_term] {
+      World& world = pair_.world;
+      Copy* const leader = pair_.at(caller).copy();
+      if (world.life(caller) != life || leader == nullptr) return;
+      const auto connection = std::make_shared<SimConnection>(world);
+      take_connection(connection, 1);
+      replica_->attach(SimConnection::stream(connection, 1), own_term, life);
+      leader->take_connection(connection, 0);
+      world.in(caller, world.travel(), [this, leader, connection, term, own_life = world.life(self_)] {
+        auto stream = SimConnection::stream(connection, 0);
+        if (leader->pair_.options.bug == Bug::ack_before_peer)
+          stream = std::make_unique<HastyStream>(std::move(stream), connection);
+        leader->replica_->attach(std::move(stream), term, own_life);
+      });
+    });
+  });
+}
+
+void Copy::take_connection(const std::shared_ptr<SimConnection>& connection, int side) {
+  SimConnection::End& end = connection->end(side);
+  end.member = self_;
+  end.life = life_.get();
+  end.buffers = &buffers_;
+  std::erase_if(connections_, [](const auto& known) { return known.first.expired(); });
+  connections_.emplace_back(connection, side);
+}
+
+// ---- commands ------------------------------------------------------------------------------------------------------
+
+void Copy::read(std::size_t block) {
+  command(block, nullptr);
+}
+
+void Copy::write(const std::shared_ptr<Write>& write) {
+  command(write->block, write);
+}
+
+void Copy::command(std::size_t block, const std::shared_ptr<Write>& write) {
+  auto made = std::make_unique<Request>();
+  Request& request = *made;
+  request.copy = this;
+  request.write = write;
+  request.block = block;
+  request.op = write != nullptr ? BlockOp::write : BlockOp::read;
+  request.fua = write != nullptr && write->through;
+  request.offset = block * block_bytes;
+  request.length = block_bytes;
+  if (write != nullptr) request.bytes = block_of(write->value);
+  request.part = {.iov_base = request.bytes.data(), .iov_len = block_bytes};
+  request.data = {&request.part, 1};
+  request.done = [](BlockRequest& ended) noexcept {
+    Request& own = static_cast<Request&>(ended);
+    own.copy->answered(own);
+  };
+  requests_.emplace(&request, std::move(made));
+  if (pair_.options.bug == Bug::dirty_reads && write == nullptr) {
+    store_.submit(request);
+  } else {
+    replica_->submit(request);
+  }
+}
+
+void Copy::answered(Request& request) {
+  const auto own = requests_.extract(&request);
+  if (request.status != BlockStatus::ok) return;
+  if (request.write == nullptr) {
+    const std::uint64_t value = value_of(request.bytes);
+    ++pair_.result.reads_answered;
+    if (pair_.history.seen(request.block, value)) return;
+    return pair_.world.violated(fmt::format("{} reads {} from block {}, which can only hold {}", name(self_), value,
+                                            request.block, pair_.history.possible(request.block)));
+  }
+  Write& write = *request.write;
+  if (write.answered || write.abandoned) return;
+  ++pair_.result.writes_acknowledged;
+  pair_.history.acknowledged(write);
+}
+
+void Copy::change_state(const LuState& next, std::function<void()> done) {
+  changing_state_ = true;
+  replica_->commit(next, [this, next, done = std::move(done)](error_code error) {
+    changing_state_ = false;
+    if (error) return;
+    state_ = next;
+    done();
+  });
+}
+
+}  // namespace mpath::target::replication::test

@@ -1,0 +1,23 @@
+// What goes wrong around a simulated pair, until it is mended.
+#pragma once
+
+#include "tests/support/pair_sim/pair.hpp"
+
+namespace mpath::target::replication::test {
+
+class Mischief {
+ public:
+  explicit Mischief(Pair& pair) : pair_(pair) {}
+  void start();
+  void mend();
+
+ private:
+  void strike();
+  void repair();
+  void cut(Member from, Member to);
+  [[nodiscard]] Member some_member();
+
+  Pair& pair_;
+};
+
+}  // namespace mpath::target::replication::test
