@@ -33,7 +33,8 @@ struct Wanted {
 
 struct Tally {
   std::mutex mutex;
-  std::uint64_t seeds = 0, writes = 0, reads = 0, states = 0, takeovers = 0, kills = 0, power_cuts = 0, disks = 0;
+  std::uint64_t seeds = 0, writes = 0, reads = 0, states = 0, takeovers = 0, kills = 0, power_cuts = 0, disks = 0,
+                events = 0;
   std::vector<std::pair<std::uint64_t, std::string>> violations;
 };
 
@@ -61,6 +62,7 @@ bool run(const Wanted& wanted, const std::string& name, SimOptions options) {
       tally.takeovers += result.takeovers;
       tally.kills += result.kills;
       tally.power_cuts += result.power_cuts;
+      tally.events += result.events;
       if (!result.violation.empty()) tally.violations.emplace_back(seed, result.violation);
       if (wanted.trace) fmt::print("{}\n", fmt::join(result.trace, "\n"));
       if (tally.seeds % 100 == 0 && ::isatty(STDERR_FILENO) != 0) {
@@ -75,9 +77,9 @@ bool run(const Wanted& wanted, const std::string& name, SimOptions options) {
   threads.clear();
   fmt::print(
       "{:>8}: {} seeds, {} writes and {} states acknowledged, {} reads, {} takeovers, {} kills, {} power cuts, "
-      "{} failed disks, {} violations\n",
+      "{} failed disks, {} events, {} violations\n",
       name, tally.seeds, tally.writes, tally.states, tally.reads, tally.takeovers, tally.kills, tally.power_cuts,
-      tally.disks, tally.violations.size());
+      tally.disks, tally.events, tally.violations.size());
   for (const auto& [seed, what] : tally.violations) fmt::print("  seed {}: {}\n", seed, what);
   return tally.violations.empty();
 }

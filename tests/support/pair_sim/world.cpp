@@ -9,6 +9,7 @@ namespace {
 using std::chrono::microseconds;
 
 constexpr std::size_t lines_kept = 400;
+constexpr std::int64_t million = 1'000'000;
 
 }  // namespace
 
@@ -17,7 +18,7 @@ World::World(std::uint64_t seed, bool tracing)
       log_(*this, tracing ? LogLevel::notice : static_cast<LogLevel>(0)),  // below every level: nothing is formatted
       random_(seed) {
   // Within the drift of 2 %.
-  for (Host& host : hosts_) host.rate = 1.0 + (static_cast<double>(roll(2001)) - 1000.0) / 1000.0 * 0.009;
+  for (Host& host : hosts_) host.fast_ppm = static_cast<std::int64_t>(roll(18001)) - 9000;
 }
 
 // ---- time ----------------------------------------------------------------------------------------------------------
@@ -69,12 +70,12 @@ void World::in(Member host, Duration delay, Task what) {
 // ---- hosts ---------------------------------------------------------------------------------------------------------
 
 TimePoint World::local(Member host) const {
-  const auto passed = std::chrono::duration<double>(now_ - begin_).count() * of(host).rate;
-  return begin_ + std::chrono::duration_cast<Duration>(std::chrono::duration<double>(passed));
+  const Duration passed = now_ - begin_;
+  return now_ + passed * of(host).fast_ppm / million;
 }
 
 Duration World::from_local(Member host, Duration duration) const {
-  return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(duration) / of(host).rate);
+  return duration * million / (million + of(host).fast_ppm);
 }
 
 void World::start(Member host) {

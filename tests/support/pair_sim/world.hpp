@@ -82,7 +82,7 @@ class World final : public SimConnection::Net, private LogSink {
   struct Host {
     bool up = false;
     TimePoint paused_until = TimePoint::min();
-    double rate = 1.0;
+    std::int64_t fast_ppm = 0;  // of its clock
     std::uint64_t life = 0;
     std::deque<Task> asleep;
   };
