@@ -1,7 +1,8 @@
 // A function run on another thread's loop, awaited from this one: how the control thread asks a shard.
 //
-// Threads: `work` runs where it is sent; the coroutine resumes on its own executor. The wait is not cancelled, because `work`
-//          may use what the coroutine owns: keep `work` short, or let it start something and answer through post().
+// Threads: `work` runs where it is sent; the coroutine resumes on its own executor. The wait is not cancelled, because
+// `work`
+//          may use what the coroutine owns: keep `work` short, or let it start something and answer later (ask_on).
 // Ending:  a shard that is stopped never answers. Stop the coroutines first (TaskGroup::close), then the shards.
 #pragma once
 
@@ -18,6 +19,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "base/event.hpp"
 #include "base/shard.hpp"
 
 namespace mpath {
@@ -59,6 +61,25 @@ template <typename Executor, typename Work>
 template <typename Work>
 [[nodiscard]] boost::asio::awaitable<std::invoke_result_t<Work&>> run_on(Shard& shard, Work work) {
   return run_elsewhere(shard.context().get_executor(), std::move(work));
+}
+
+// Runs work(answer) on the shard's thread and comes home with what is given to answer(value): once, then or later, on
+// any thread.
+template <typename Value, typename Work>
+[[nodiscard]] boost::asio::awaitable<Value> ask_on(Shard& shard, Work work) {
+  const auto home = co_await boost::asio::this_coro::executor;
+  Event answered(home);
+  Value value{};
+  auto answer = [&answered, &value, home](Value given) {
+    boost::asio::post(home, [&answered, &value, given = std::move(given)]() mutable {
+      value = std::move(given);
+      answered.set();
+    });
+  };
+  auto there = [&work, &answer] { work(answer); };
+  co_await run_on(shard, there);
+  co_await answered.wait_uncancelled();
+  co_return value;
 }
 
 }  // namespace mpath

@@ -137,8 +137,7 @@ std::vector<Decision> decisions(const Control& control, std::size_t most) {
   if (most != 0) args["most"] = most;
   std::vector<Decision> all;
   const json answer = control.ask("cluster.log", args);
-  for (const json& line : answer.at("decisions"))
-    all.push_back(cluster::decision_from_json(line));
+  for (const json& line : answer.at("decisions")) all.push_back(cluster::decision_from_json(line));
   return all;
 }
 
@@ -161,12 +160,16 @@ void add_roles(CLI::App& pair, const Control& control, ClusterWords& words) {
   CLI::App* second = pair.add_subcommand("join", "Be the second node: this node's data is overwritten");
   second->add_flag("--yes", words.yes, "do not ask");
   second->callback([&] { join(control, words.yes); });
-  pair.add_subcommand("switchover", "Let the other node serve")->callback([&] {
+  pair.add_subcommand("switchover", "Let the node serve that does not, said on either")->callback([&] {
     control.change("cluster.switchover", json::object());
   });
-  CLI::App* maintenance = pair.add_subcommand("maintenance", "on: no takeover and no fail-back by itself");
-  maintenance->add_option("STATE", words.on_or_off, "on or off")->required()->check(CLI::IsMember({"on", "off"}));
-  maintenance->callback([&] { control.change("cluster.maintenance", {{"on", words.on_or_off == "on"}}); });
+  const auto add_switch = [&](const std::string& word, const char* doc) {
+    CLI::App* command = pair.add_subcommand(word, doc);
+    command->add_option("STATE", words.on_or_off, "on or off")->required()->check(CLI::IsMember({"on", "off"}));
+    command->callback([&, word] { control.change("cluster." + word, {{"on", words.on_or_off == "on"}}); });
+  };
+  add_switch("maintenance", "on: no takeover and no fail-back by itself");
+  add_switch("standby", "on: this node gives service away, and does not take over by itself");
 }
 
 void add_copies(CLI::App& pair, const Control& control, ClusterWords& words) {

@@ -148,20 +148,8 @@ struct Units::Impl {
   }
 
   awaitable<error_code> ask(std::shared_ptr<Bundle> bundle, Shard& shard, Work work) {
-    Event answered(control.get_executor());
-    error_code result;
-    auto there = [this, &answered, &result, &work, bundle] {
-      auto answer = [this, &answered, &result](error_code error) {
-        boost::asio::post(control, [&answered, &result, error] {
-          result = error;
-          answered.set();
-        });
-      };
-      work(*bundle, answer);
-    };
-    co_await run_on(shard, there);
-    co_await answered.wait_uncancelled();
-    co_return result;
+    auto there = [&work, &bundle](std::function<void(error_code)> answer) { work(*bundle, std::move(answer)); };
+    co_return co_await ask_on<error_code>(shard, there);
   }
 
   awaitable<std::string> command(std::string name, std::string verb, Work work) {

@@ -58,6 +58,9 @@ struct BodyWriter {
   Writer& writer;
   Kind operator()(const Beat& beat) const {
     writer.u64(beat.lease_id);
+    writer.u64(beat.held_back.number);
+    writer.u8(beat.held_back.members.bits());
+    writer.u8(beat.asks_to_serve ? 1 : 0);
     return Kind::beat;
   }
   Kind operator()(const Grant& grant) const {
@@ -92,8 +95,16 @@ struct BodyWriter {
 
 std::optional<Body> read_body(Kind kind, Reader& reader) {
   switch (kind) {
-    case Kind::beat:
-      return Beat{.lease_id = reader.u64()};
+    case Kind::beat: {
+      Beat beat;
+      beat.lease_id = reader.u64();
+      beat.held_back.number = reader.u64();
+      const std::uint8_t members = reader.u8();
+      if (members > 3) reader.fail();
+      beat.held_back.members = MemberSet::of_bits(members);
+      beat.asks_to_serve = flag(reader);
+      return beat;
+    }
     case Kind::grant: {
       const std::uint64_t id = reader.u64();
       return Grant{.lease_id = id, .lease = std::chrono::microseconds(reader.u32())};

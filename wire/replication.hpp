@@ -57,6 +57,7 @@ class MemberSet {
   constexpr void add(Member member) { bits_ = static_cast<std::uint8_t>(bits_ | 1U << static_cast<unsigned>(member)); }
   [[nodiscard]] constexpr bool has(Member member) const { return (bits_ >> static_cast<unsigned>(member) & 1U) != 0; }
   [[nodiscard]] constexpr bool only(Member member) const { return *this == MemberSet{member}; }
+  [[nodiscard]] constexpr bool empty() const { return bits_ == 0; }
   [[nodiscard]] constexpr int size() const { return std::popcount(bits_); }
   [[nodiscard]] constexpr std::uint8_t bits() const { return bits_; }
   [[nodiscard]] constexpr MemberSet with(MemberSet other) const {
@@ -108,9 +109,22 @@ struct Vote {
 // ---- messages
 // --------------------------------------------------------------------------------------------------------
 
+// What administrators said last about who does not take over by itself (`cluster maintenance`, `cluster standby`).
+struct HeldBack {
+  std::uint64_t number = 0;  // grows with each word
+  MemberSet members;
+  bool operator==(const HeldBack&) const = default;
+};
+// Whether `next` is the later word. Of two that were said at once, the more cautious one.
+[[nodiscard]] constexpr bool supersedes(const HeldBack& next, const HeldBack& before) {
+  return next.number != before.number ? next.number > before.number : next.members.bits() > before.members.bits();
+}
+
 // Every keepalive: I am here. A primary asks for a word with it.
 struct Beat {
   std::uint64_t lease_id = 0;  // 0: asks for nothing
+  HeldBack held_back;
+  bool asks_to_serve = false;  // a switchover was said here, and the other node is the primary
   bool operator==(const Beat&) const = default;
 };
 struct Grant {

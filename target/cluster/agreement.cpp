@@ -14,6 +14,7 @@
 #include "base/task_group.hpp"
 #include "base/units.hpp"
 #include "target/cluster/action_queue.hpp"
+#include "target/cluster/held_back_file.hpp"
 #include "target/cluster/life_file.hpp"
 #include "target/replication/record_file.hpp"
 
@@ -96,6 +97,7 @@ struct Agreement::Impl : std::enable_shared_from_this<Impl> {
   std::uint64_t incarnation = 0;  // of `life`, which a thread of the pool may be writing
   bool clearing = false;          // the mark of the life file is being taken off
   TimePoint clear_again = TimePoint::min();
+  replication::HeldBack held_back;  // as it is on the medium, or on its way there
   std::optional<NodeFsm> fsm;
   std::optional<AgreementLinks> links;
   ActionQueue queue;
@@ -107,6 +109,7 @@ struct Agreement::Impl : std::enable_shared_from_this<Impl> {
 
   [[nodiscard]] fs::path record_path() const { return options.directory / "record"; }
   [[nodiscard]] fs::path life_path() const { return options.directory / "life"; }
+  [[nodiscard]] fs::path held_back_path() const { return options.directory / "held-back"; }
 
   // --- beginning
 
@@ -123,6 +126,9 @@ struct Agreement::Impl : std::enable_shared_from_this<Impl> {
       if (error) return std::unexpected(fmt::format("{}: {}", options.directory.string(), error.message()));
       if (auto outcome = begin_life(now); !outcome) return outcome;
     }
+    auto held = read_held_back(held_back_path());
+    if (!held) return std::unexpected(held.error());
+    held_back = *held;
     auto opened = RecordFile::open(record_path(), cluster, first);
     if (!opened) return std::unexpected(opened.error());
     record.emplace(std::move(*opened));
@@ -169,6 +175,7 @@ struct Agreement::Impl : std::enable_shared_from_this<Impl> {
     incarnation = life->incarnation();
     trouble.clear();
     fsm.emplace(options.node, record->record(), life->suspect(), life->incarnation(), clock.now());
+    fsm->hold_back(held_back, clock.now());
     last_view = fsm->view();
     log.notice("takes part node={} view={} life={}{}", name(options.node.self), mpath::quoted(format_view(fsm->view())),
                life->incarnation(), life->suspect() ? " suspect=" + mpath::quoted(life->reason()) : "");
@@ -208,6 +215,7 @@ struct Agreement::Impl : std::enable_shared_from_this<Impl> {
     if (!part) return;
     perform(queue.add(fsm->take_actions()));
     clear_mark();
+    keep_held_back();
     note_changes();
     const TimePoint now = clock.now();
     const TimePoint look = now + options.node.keepalive / looks_per_keepalive;
@@ -328,6 +336,23 @@ struct Agreement::Impl : std::enable_shared_from_this<Impl> {
     }
   }
 
+  // A word of the other node.
+  void keep_held_back() {
+    if (held_back == fsm->held_back()) return;
+    held_back = fsm->held_back();
+    tasks.spawn(write_held_back_later());
+  }
+  awaitable<void> write_held_back_later() {
+    const Outcome outcome = co_await write_held_back_now();
+    if (!outcome) log.error("{}: after a restart an older word counts", outcome.error());
+  }
+  awaitable<Outcome> write_held_back_now() {
+    const auto work = [path = held_back_path(), word = held_back] { return write_held_back(path, word); };
+    const error_code error = co_await offload(pool, work);
+    if (error) co_return std::unexpected(fmt::format("{}: {}", held_back_path().string(), error.message()));
+    co_return Outcome();
+  }
+
   // --- what people should know
 
   [[nodiscard]] bool writes_slowly() const { return writing_since && clock.now() - *writing_since >= slow_after; }
@@ -436,6 +461,15 @@ NodeFsm& Agreement::fsm() {
 const NodeFsm& Agreement::fsm() const {
   CHECK(impl_->fsm);
   return *impl_->fsm;
+}
+
+awaitable<Outcome> Agreement::hold_back(replication::MemberSet members) {
+  Impl& impl = *impl_;
+  if (!impl.part) co_return std::unexpected("this node takes no part in the pair");
+  impl.held_back = {.number = impl.fsm->held_back().number + 1, .members = members};
+  impl.fsm->hold_back(impl.held_back, impl.clock.now());
+  impl.settle();
+  co_return co_await impl.write_held_back_now();
 }
 
 void Agreement::settle() {

@@ -4,7 +4,8 @@
 //   alarm ── time ──────►│ NodeFsm ── actions ──┤
 //   settle() ───────────►┘                      └── all else: links, fence command
 //
-// Files, in `directory`: `record` (the votes), `life` (life_file.hpp). Neither exists before init().
+// Files, in `directory`: `record` (the votes), `life` (life_file.hpp), `held-back` (held_back_file.hpp). None exists
+// before init().
 //
 // Threads:   the control thread. The record is written on a thread of its own, everything else on the pool.
 // Ownership: clock and pool are borrowed. Destroy after stop() has ended.
@@ -72,6 +73,8 @@ class Agreement {
   [[nodiscard]] bool has_fsm() const;
   [[nodiscard]] replication::NodeFsm& fsm();
   [[nodiscard]] const replication::NodeFsm& fsm() const;
+  // Who does not take over by itself, from here on and after restarts. The other node is told.
+  [[nodiscard]] boost::asio::awaitable<std::expected<void, std::string>> hold_back(replication::MemberSet members);
   // Does what the caller's change of fsm() asks for, then calls on_change, unless it is called from there.
   void settle();
   // Something may be different: a message came, time has passed, a record is durable, the part has ended. Often.

@@ -25,6 +25,13 @@ const char* member_text(Member member) {
   return "";
 }
 
+std::string held_back_line(MemberSet held) {
+  if (held.empty()) return "no node is held back from taking over";
+  if (held.size() == 2) return "maintenance is on: no takeover by itself";
+  return fmt::format("{} stands by: it does not take over by itself",
+                     member_text(held.has(Member::a) ? Member::a : Member::b));
+}
+
 bool filling(const CopyStatus& copy) {
   return copy.connection == "Connected" && copy.to_fill_bytes > 0;
 }
@@ -78,8 +85,7 @@ void Chronicle::tell_members(const ClusterStatus& status) {
   };
   changed(peer_of(status.self), last_->peer_heard, status.peer_heard);
   if (status.witness_configured) changed(Member::witness, last_->witness_heard, status.witness_heard);
-  if (last_->maintenance != status.maintenance)
-    tell(Weight::notice, status.maintenance ? "maintenance is on: no takeover by itself" : "maintenance is off");
+  if (last_->held_back != status.held_back) tell(Weight::notice, held_back_line(status.held_back));
   if (last_->suspect && !status.suspect) tell(Weight::notice, "no longer suspect: everything is here again");
 }
 

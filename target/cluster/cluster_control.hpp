@@ -35,10 +35,12 @@ class ClusterControl {
   [[nodiscard]] virtual boost::asio::awaitable<Done> init(bool force) = 0;
   // The data of the other node counts: this one forgets its own, and is filled.
   [[nodiscard]] virtual boost::asio::awaitable<Done> join() = 0;
-  // The other data node is to serve. Said on either node.
+  // The node that does not serve is to. Said on either node.
   [[nodiscard]] virtual boost::asio::awaitable<Done> switchover() = 0;
   // On: no takeover and no fail-back by itself, until off is said. Kept over restarts.
   [[nodiscard]] virtual boost::asio::awaitable<Done> maintenance(bool on) = 0;
+  // On: this node gives service away and does not take over by itself, until off is said. Kept over restarts.
+  [[nodiscard]] virtual boost::asio::awaitable<Done> standby(bool on) = 0;
   // The stream to the other copy is made again; is closed, and not made by itself.
   [[nodiscard]] virtual boost::asio::awaitable<Done> connect(UnitNames units) = 0;
   [[nodiscard]] virtual boost::asio::awaitable<Done> disconnect(UnitNames units) = 0;

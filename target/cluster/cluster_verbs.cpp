@@ -79,6 +79,7 @@ constexpr std::pair<const char*, Command> commands[] = {
     {"cluster.switchover", [](ClusterControl& pair, json) { return pair.switchover(); }},
     {"cluster.maintenance",
      [](ClusterControl& pair, json args) { return pair.maintenance(args.at("on").get<bool>()); }},
+    {"cluster.standby", [](ClusterControl& pair, json args) { return pair.standby(args.at("on").get<bool>()); }},
     {"cluster.connect", [](ClusterControl& pair, json args) { return pair.connect(units_of(args)); }},
     {"cluster.disconnect", [](ClusterControl& pair, json args) { return pair.disconnect(units_of(args)); }},
     {"cluster.invalidate", [](ClusterControl& pair, json args) { return pair.invalidate(units_of(args)); }},

@@ -43,8 +43,9 @@ class Failback {
       return copy.connection == "Connected" && copy.local_disk == "UpToDate" && copy.peer_disk == "UpToDate" &&
              copy.to_fill_bytes == 0;
     };
-    return wanted_ && preferred_ && *preferred_ == peer_of(status.self) && status.serving && !status.maintenance &&
-           status.peer_heard && status.view.in_sync.size() == 2 && std::ranges::all_of(status.copies, settled);
+    return wanted_ && preferred_ && *preferred_ == peer_of(status.self) && status.serving &&
+           !status.held_back.has(*preferred_) && !status.maintenance() && status.peer_heard &&
+           status.view.in_sync.size() == 2 && std::ranges::all_of(status.copies, settled);
   }
 
   bool wanted_;

@@ -81,6 +81,7 @@ class Pair final : public ClusterControl {
   [[nodiscard]] boost::asio::awaitable<Done> join() override;
   [[nodiscard]] boost::asio::awaitable<Done> switchover() override;
   [[nodiscard]] boost::asio::awaitable<Done> maintenance(bool on) override;
+  [[nodiscard]] boost::asio::awaitable<Done> standby(bool on) override;
   [[nodiscard]] boost::asio::awaitable<Done> connect(UnitNames units) override;
   [[nodiscard]] boost::asio::awaitable<Done> disconnect(UnitNames units) override;
   [[nodiscard]] boost::asio::awaitable<Done> invalidate(UnitNames units) override;

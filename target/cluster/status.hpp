@@ -53,7 +53,7 @@ struct ClusterStatus {
   View view;
   std::string waits_for;  // what keeps this node from serving; empty: nothing
   bool suspect = false;
-  bool maintenance = false;  // no takeover by itself
+  MemberSet held_back;  // nodes that do not take over by themselves: both in maintenance, one that stands by
   std::optional<std::chrono::milliseconds> lease_left;
   bool witness_configured = false, witness_heard = false, peer_heard = false;
   std::string virtual_address;  // empty: none configured
@@ -61,6 +61,8 @@ struct ClusterStatus {
   std::vector<LinkStatus> links;
   std::vector<CopyStatus> copies;
   std::vector<std::string> alarms;  // split brain, degraded, no witness, a failed medium: each a line
+
+  [[nodiscard]] bool maintenance() const { return held_back.size() == 2; }
 };
 
 }  // namespace mpath::target::cluster

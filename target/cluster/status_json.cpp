@@ -21,19 +21,28 @@ Member member_of(const std::string& word) {
   return Member::a;
 }
 
-json view_json(const View& view) {
-  json in_sync = json::array();
+json members_json(MemberSet set) {
+  json names = json::array();
   for (const Member member : {Member::a, Member::b}) {
-    if (view.in_sync.has(member)) in_sync.push_back(name(member));
+    if (set.has(member)) names.push_back(name(member));
   }
-  return {{"number", view.number}, {"primary", name(view.primary)}, {"in_sync", std::move(in_sync)}};
+  return names;
+}
+
+MemberSet members_from(const json& names) {
+  MemberSet set;
+  for (const json& member : names) set.add(member_of(member.get<std::string>()));
+  return set;
+}
+
+json view_json(const View& view) {
+  return {{"number", view.number}, {"primary", name(view.primary)}, {"in_sync", members_json(view.in_sync)}};
 }
 
 View view_from(const json& from) {
   View view{.number = from.value("number", std::uint64_t{0}),
             .primary = member_of(from.value("primary", std::string("a")))};
-  for (const json& member : from.value("in_sync", json::array()))
-    view.in_sync.add(member_of(member.get<std::string>()));
+  view.in_sync = members_from(from.value("in_sync", json::array()));
   return view;
 }
 
@@ -111,7 +120,7 @@ json to_json(const ClusterStatus& status) {
            {"view", view_json(status.view)},
            {"waits_for", status.waits_for},
            {"suspect", status.suspect},
-           {"maintenance", status.maintenance},
+           {"held_back", members_json(status.held_back)},
            {"lease_left_ms", nullptr},
            {"witness_configured", status.witness_configured},
            {"witness_heard", status.witness_heard},
@@ -140,7 +149,7 @@ ClusterStatus status_from_json(const json& from) {
   status.view = view_from(from.value("view", json::object()));
   status.waits_for = from.value("waits_for", std::string());
   status.suspect = from.value("suspect", false);
-  status.maintenance = from.value("maintenance", false);
+  status.held_back = members_from(from.value("held_back", json::array()));
   if (const auto left = from.find("lease_left_ms"); left != from.end() && !left->is_null())
     status.lease_left = milliseconds(left->get<std::int64_t>());
   status.witness_configured = from.value("witness_configured", false);

@@ -38,6 +38,12 @@ std::string nodes_text(MemberSet members) {
   return text;
 }
 
+std::string held_back_text(const ClusterStatus& status) {
+  if (status.held_back.empty()) return {};
+  if (status.maintenance()) return ", in maintenance: no takeover by itself";
+  return fmt::format(", node {} stands by: it does not take over by itself", nodes_text(status.held_back));
+}
+
 bool primary_here(const ClusterStatus& status) {
   return status.view.number > 0 && status.view.primary == status.self;
 }
@@ -169,8 +175,7 @@ std::string format_amount(std::uint64_t bytes) {
 std::string status_text(const ClusterStatus& status) {
   std::string text;
   for (const std::string& alarm : status.alarms) text += fmt::format("ALARM: {}\n", alarm);
-  text += fmt::format("cluster {}, node {}{}{}\n", status.name, name(status.self),
-                      status.maintenance ? ", in maintenance: no takeover by itself" : "",
+  text += fmt::format("cluster {}, node {}{}{}\n", status.name, name(status.self), held_back_text(status),
                       status.suspect ? ", suspect: it may lack writes until it is filled" : "");
   const auto line = [&text](std::string_view what, const std::string& value) {
     text += fmt::format("  {:<11} {}\n", what, value);
@@ -225,7 +230,7 @@ std::string state_line(const ClusterStatus& status) {
                   decided ? name(status.view.primary) : "none", in_sync.empty() ? "none" : in_sync, name(status.self),
                   status.serving ? "yes" : "no", status.peer_heard ? "heard" : "silent");
   if (status.witness_configured) text += status.witness_heard ? " witness=heard" : " witness=silent";
-  if (status.maintenance) text += " maintenance=yes";
+  if (!status.held_back.empty()) text += " held_back=" + nodes_text(status.held_back);
   if (!status.virtual_address.empty()) text += status.virtual_address_here ? " vip=here" : " vip=away";
   for (const CopyStatus& copy : status.copies) {
     text += fmt::format(" {}={}:{}/{}", copy.unit, copy.connection, copy.local_disk, copy.peer_disk);

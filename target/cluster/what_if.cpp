@@ -111,9 +111,10 @@ class Oracle {
           fmt::format("nobody: {} has lost its memory of cached writes and must be filled first", node(other));
       return answer;
     }
-    if (status_.maintenance) {
-      answer.serves = fmt::format("nobody: maintenance is on, so that {} does not take over by itself", node(other));
-      answer.waits = "every command, until `cluster maintenance off`";
+    if (status_.held_back.has(other)) {
+      const char* const word = status_.maintenance() ? "maintenance" : "standby";
+      answer.serves = fmt::format("nobody: {} is on, so that {} does not take over by itself", word, node(other));
+      answer.waits = fmt::format("every command, until `cluster {} off`", word);
       return answer;
     }
     if (witness() && !status_.witness_heard) {

@@ -117,6 +117,9 @@ std::string NodeFsm::waits_for(TimePoint now) const {
   const Member peer = peer_of(options_.self);
   const std::string other = std::string("node ") + name(peer);
   if (view().number == 0) return "the first contact with " + other;
+  if (!primary() && held_back_.members.has(options_.self) && silent(peer_of(options_.self), now)) {
+    return "an administrator: it is held back from taking over by itself (`cluster maintenance off`, `standby off`)";
+  }
   if (!primary()) return other + ", which serves or served last";
   if (handing_over_) return other + " to take over";
   if (resumed_ && !suspect_) return "a majority that agrees to go on after the restart";
@@ -142,6 +145,10 @@ void NodeFsm::on_message(const Message& message, TimePoint now) {
     learn(message.decided, now);
     if (message.from == peer_of(options_.self) && message.decided == view()) heard_at_view_ = true;
     if (message.from == peer_of(options_.self)) fencing_ = Fencing::no;
+    if (const auto* const beat = std::get_if<Beat>(&message.body); beat != nullptr && holds_data(message.from)) {
+      from.asks_to_serve = beat->asks_to_serve && message.decided == view();
+      if (supersedes(beat->held_back, held_back_)) held_back_ = beat->held_back;
+    }
   }
   if (message.from == options_.self && std::holds_alternative<Beat>(message.body)) {
     kept_number_ = std::max(kept_number_, message.decided.number);
@@ -198,6 +205,23 @@ void NodeFsm::distrust(TimePoint now) {
   decide_what_to_want(now);
 }
 
+void NodeFsm::hold_back(const HeldBack& word, TimePoint now) {
+  if (!supersedes(word, held_back_)) return;
+  held_back_ = word;
+  next_beat_ = now;
+  decide_what_to_want(now);
+}
+
+void NodeFsm::ask_to_serve(TimePoint until, TimePoint now) {
+  ask_until_ = until;
+  next_beat_ = now;
+}
+
+bool NodeFsm::peer_asks_to_serve(TimePoint now) const {
+  const Member peer = peer_of(options_.self);
+  return primary() && contact(peer).asks_to_serve && !silent(peer, now);
+}
+
 // Writes need not go to the peer any more, and what was not proposed yet is not.
 void NodeFsm::unfill() {
   if (!peer_filled_) return;
@@ -238,7 +262,9 @@ void NodeFsm::decide_what_to_want(TimePoint now) {
   const bool behind = suspect_ && !both_suspect && !at.in_sync.only(self);
   if (ours_is_open() && !behind) return want(record().accepted->view, now);
 
-  if (peer_gone && !options_.witness && fencing_ == Fencing::no && heard_at_view_ && at.in_sync.has(self) &&
+  // An administrator wants to be asked before this node takes over.
+  const bool held = at.primary == peer && held_back_.members.has(self);
+  if (!held && peer_gone && !options_.witness && fencing_ == Fencing::no && heard_at_view_ && at.in_sync.has(self) &&
       at.in_sync.has(peer) && !suspect_) {
     if (options_.on_peer_loss == PeerLoss::proceed) fencing_ = Fencing::off;
     if (options_.on_peer_loss == PeerLoss::fence && now >= fence_again_) {
@@ -265,7 +291,7 @@ void NodeFsm::decide_what_to_want(TimePoint now) {
     return;
   }
   // A follower that holds everything takes over from a primary that is gone, or that has been away.
-  if (!at.in_sync.has(self) || suspect_) return;
+  if (!at.in_sync.has(self) || suspect_ || held) return;
   if (peer_gone || contact(peer).suspect || contact(peer).restarted) want(alone_here, now);
 }
 
@@ -316,8 +342,9 @@ void NodeFsm::learn(const View& decided, TimePoint now) {
   // A word was given for the view before.
   for (Contact& each : contacts_) {
     each.word_until = TimePoint::min();
-    each.restarted = false;
+    each.restarted = each.asks_to_serve = false;
   }
+  ask_until_ = TimePoint::min();
   // What was under way in an earlier life is told to the peer only by filling it.
   resumed_ = resumed_ && primary() && !decided.in_sync.only(options_.self);
   // Our own message comes back when the record is durable.
@@ -428,7 +455,8 @@ void NodeFsm::beat(TimePoint now) {
     asked_[id % asked_.size()] = {.id = id, .at = now};
   }
   for (const Member member : {Member::a, Member::b, Member::witness}) {
-    if (member != options_.self && (holds_data(member) || options_.witness)) send(member, Beat{.lease_id = id});
+    if (member == options_.self || (!holds_data(member) && !options_.witness)) continue;
+    send(member, Beat{.lease_id = id, .held_back = held_back_, .asks_to_serve = now < ask_until_});
   }
 }
 

@@ -62,6 +62,14 @@ class NodeFsm {
   // this node is primary again. False: not primary, or the peer is not in sync.
   [[nodiscard]] bool hand_over(TimePoint now);
   void on_fenced(bool off, TimePoint now);
+  // Who does not take over by itself. The word that supersedes the others counts; the other node hears of it with the
+  // beats, and the owner keeps it over restarts.
+  void hold_back(const HeldBack& word, TimePoint now);
+  [[nodiscard]] const HeldBack& held_back() const { return held_back_; }
+  // The primary is asked to hand over to this node, until then or until the next view.
+  void ask_to_serve(TimePoint until, TimePoint now);
+  // Whether the peer asks for it.
+  [[nodiscard]] bool peer_asks_to_serve(TimePoint now) const;
 
   // --- what holds now
   // Whether commands may be answered. Ask again before each answer that rests on what only this node knows.
@@ -105,6 +113,7 @@ class NodeFsm {
     bool met = false;  // since our start
     bool suspect = false;
     bool restarted = false;  // since the view was decided
+    bool asks_to_serve = false;
     std::uint64_t incarnation = 0;
     TimePoint heard;
     TimePoint word_until = TimePoint::min();  // its word for us, by our clock
@@ -155,6 +164,8 @@ class NodeFsm {
   unsigned tries_ = 0;   // since the last view
   bool outbid_ = false;  // a voter has promised the next view to another: only a new view brings its word back
   std::uint64_t round_ = 0;
+  HeldBack held_back_;
+  TimePoint ask_until_ = TimePoint::min();
   TimePoint next_beat_;
   // Questions for a lease that are on their way: when they were asked.
   struct Asked {

@@ -69,18 +69,20 @@ TEST_P(Frames, NeedTheKey) {
   EXPECT_EQ(decode(encode(frame, &key), nullptr).error(), WireErrc::trailing);
 }
 
-INSTANTIATE_TEST_SUITE_P(, Frames,
-                         testing::Values(Row{"beat", Beat{.lease_id = 5}},
-                                         Row{"grant", Grant{.lease_id = 6, .lease = std::chrono::milliseconds(400)}},
-                                         Row{"prepare", Prepare{.ballot = vote.ballot}},
-                                         Row{"promise", Promise{.ballot = vote.ballot, .accepted = vote}},
-                                         Row{"empty_promise", Promise{.ballot = vote.ballot, .accepted = std::nullopt}},
-                                         Row{"propose", Propose{.vote = vote}},
-                                         Row{"accepted", Accepted{.ballot = vote.ballot}},
-                                         Row{"refused", Refused{.ballot = vote.ballot,
-                                                                .promised = {.round = 9, .proposer = Member::a},
-                                                                .wait = std::chrono::microseconds(123456)}}),
-                         [](const auto& row) { return row.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    , Frames,
+    testing::Values(Row{"beat", Beat{.lease_id = 5}},
+                    Row{"beat_with_wishes",
+                        Beat{.lease_id = 0, .held_back = {.number = 3, .members = {Member::b}}, .asks_to_serve = true}},
+                    Row{"grant", Grant{.lease_id = 6, .lease = std::chrono::milliseconds(400)}},
+                    Row{"prepare", Prepare{.ballot = vote.ballot}},
+                    Row{"promise", Promise{.ballot = vote.ballot, .accepted = vote}},
+                    Row{"empty_promise", Promise{.ballot = vote.ballot, .accepted = std::nullopt}},
+                    Row{"propose", Propose{.vote = vote}}, Row{"accepted", Accepted{.ballot = vote.ballot}},
+                    Row{"refused", Refused{.ballot = vote.ballot,
+                                           .promised = {.round = 9, .proposer = Member::a},
+                                           .wait = std::chrono::microseconds(123456)}}),
+    [](const auto& row) { return row.param.name; });
 
 TEST(StoredRecord, ComesBack) {
   StoredRecord stored{

@@ -184,6 +184,56 @@ TEST_F(Pair, BecomesWholeAndTheOtherTakesOver) {
   EXPECT_EQ(fsm(Member::a).view(), view(5, Member::a, both));
 }
 
+TEST_F(Pair, NodeThatIsHeldBackWaitsForAWord) {
+  make_whole();
+  ASSERT_FALSE(HasFatalFailure());
+  // Said on one, known by both, and still after a restart.
+  ASSERT_TRUE(get(at(Member::a)->hold_back(both)));
+  ASSERT_TRUE(until([&] { return fsm(Member::b).held_back().members == both; }));
+  ASSERT_TRUE(until([&] { return fs::exists(folder(Member::b) / "held-back"); }));
+  kill(Member::b);
+  ASSERT_TRUE(until_at(Member::a, view(3, Member::a, {Member::a})));
+  ASSERT_TRUE(start(Member::b));
+  EXPECT_EQ(fsm(Member::b).held_back(), fsm(Member::a).held_back());
+  ASSERT_TRUE(until_at(Member::b, view(3, Member::a, {Member::a})));
+  ASSERT_TRUE(fill(Member::a));
+  const View again = view(4, Member::a, both);
+  ASSERT_TRUE(until_at(Member::b, again));
+
+  kill(Member::a);
+  ASSERT_TRUE(until([&] { return !hears(Member::b, Member::a); }));
+  EXPECT_FALSE(until([] { return false; }, 2 * replication::NodeOptions().deadtime));
+  EXPECT_EQ(fsm(Member::b).view(), again);
+  EXPECT_THAT(fsm(Member::b).waits_for(clock_.now()), HasSubstr("an administrator"));
+  const MemberSet nobody;
+  ASSERT_TRUE(get(at(Member::b)->hold_back(nobody)));
+  EXPECT_TRUE(until_serves(Member::b));
+}
+
+TEST_F(Pair, HeldBackFileOfAnotherHandIsNotGuessedAt) {
+  ASSERT_TRUE(start(Member::a));
+  fs::create_directories(folder(Member::a));
+  std::ofstream(folder(Member::a) / "held-back") << "7 everybody\n";
+  const auto made = init(Member::a, knows(view(1, Member::a, {Member::a})));
+  ASSERT_FALSE(made);
+  EXPECT_THAT(made.error(), HasSubstr("held-back"));
+}
+
+TEST_F(Pair, TheOtherNodeMayBeAskedToHandOver) {
+  make_whole();
+  ASSERT_FALSE(HasFatalFailure());
+  EXPECT_FALSE(fsm(Member::a).peer_asks_to_serve(clock_.now()));
+  fsm(Member::b).ask_to_serve(clock_.now() + std::chrono::seconds(30), clock_.now());
+  at(Member::b)->settle();
+  ASSERT_TRUE(until([&] { return fsm(Member::a).peer_asks_to_serve(clock_.now()); }));
+  ASSERT_TRUE(fsm(Member::a).hand_over(clock_.now()));
+  at(Member::a)->settle();
+  ASSERT_TRUE(until_serves(Member::b));
+  // It was answered: the next view begins without it.
+  ASSERT_TRUE(until([&] { return fsm(Member::a).view() == fsm(Member::b).view(); }));
+  EXPECT_FALSE(fsm(Member::b).peer_asks_to_serve(clock_.now()));
+}
+
 TEST_F(Pair, GoesOnWithoutItsWitnessAndWithoutOneOfItsLinks) {
   make_whole();
   ASSERT_FALSE(HasFatalFailure());

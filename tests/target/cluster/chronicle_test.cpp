@@ -54,6 +54,13 @@ TEST(Chronicle, IsSilentWhenNothingChanges) {
   EXPECT_THAT(told(good_status(), later), IsEmpty());
 }
 
+TEST(Chronicle, TellsWhoIsHeldBack) {
+  ClusterStatus held = good_status();
+  held.held_back = {Member::b};
+  EXPECT_THAT(told(good_status(), held), testing::ElementsAre("node b stands by: it does not take over by itself"));
+  EXPECT_THAT(told(held, good_status()), testing::ElementsAre("no node is held back from taking over"));
+}
+
 // A primary that dies, as its follower sees it.
 TEST(Chronicle, TellsATakeover) {
   Chronicle chronicle(sample_config());

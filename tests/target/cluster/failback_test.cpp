@@ -54,7 +54,7 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(Against{"off", [](auto&, auto& config) { config.auto_failback = AutoFailback::off; }},
                     Against{"preferred_here", [](auto&, auto& config) { config.preferred = Member::a; }},
                     Against{"not_serving", [](auto& status, auto&) { status.serving = false; }},
-                    Against{"maintenance", [](auto& status, auto&) { status.maintenance = true; }},
+                    Against{"maintenance", [](auto& status, auto&) { status.held_back = {Member::a, Member::b}; }},
                     Against{"out_of_sync", [](auto& status, auto&) { status.view.in_sync = {Member::a}; }},
                     Against{"filling", [](auto& status, auto&) { status.copies[0].to_fill_bytes = 1; }},
                     Against{"disconnected", [](auto& status, auto&) { status.copies[0].connection = "Connecting"; }},

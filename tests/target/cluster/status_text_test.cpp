@@ -52,11 +52,19 @@ TEST(ClusterStatusText, SaysWhenAFillingStandsStill) {
   EXPECT_THAT(status_text(status), Not(HasSubstr("stalled")));
 }
 
+TEST(ClusterStatusText, NamesTheNodeThatStandsBy) {
+  ClusterStatus status = good_status();
+  status.held_back = {Member::b};
+  EXPECT_THAT(status_text(status), HasSubstr(", node b stands by: it does not take over by itself\n"));
+  EXPECT_EQ(status_from_json(to_json(status)).held_back, status.held_back);
+}
+
 TEST(ClusterStatusText, SaysWhatIsWrong) {
   ClusterStatus status = good_status();
   status.self = Member::b;
   status.serving = status.peer_heard = status.witness_heard = status.virtual_address_here = false;
-  status.suspect = status.maintenance = true;
+  status.suspect = true;
+  status.held_back = {Member::a, Member::b};
   status.lease_left.reset();
   status.waits_for = "the word of node a or of the witness";
   status.links = {{Member::a, "[fd00::2]:7788", "[fd00::1]:7788", false, std::chrono::milliseconds(12'300), 9, 1, 7},

@@ -57,8 +57,12 @@ TEST(WhatIf, ThePrimaryDiesAndNobodyCanFollow) {
   EXPECT_THAT(told(status, Mishap::node_a_dies),
               testing::StartsWith("serves: nobody: node b alone is no majority, and the witness is not heard\n"));
   status = good_status();
-  status.maintenance = true;
+  status.held_back = {Member::a, Member::b};
   EXPECT_THAT(told(status, Mishap::node_a_dies), testing::StartsWith("serves: nobody: maintenance is on"));
+  status.held_back = {Member::b};
+  EXPECT_THAT(told(status, Mishap::node_a_dies), testing::StartsWith("serves: nobody: standby is on"));
+  status.held_back = {Member::a};
+  EXPECT_THAT(told(status, Mishap::node_a_dies), testing::StartsWith("serves: node b"));
   status = good_status();
   status.self = Member::b;
   status.suspect = true;
