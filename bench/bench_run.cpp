@@ -9,6 +9,8 @@
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <numeric>
+#include <optional>
 #include <stdexcept>
 
 namespace mpath::bench {
@@ -32,6 +34,16 @@ std::optional<double> process_cpu_us(int pid) {
     }
   }
   return any ? std::optional(sum) : std::nullopt;
+}
+
+// Of each; none when one of them cannot be read.
+std::vector<double> processes_cpu_us(const std::vector<int>& pids) {
+  std::vector<double> each;
+  for (const int pid : pids) {
+    if (const std::optional<double> us = process_cpu_us(pid)) each.push_back(*us);
+  }
+  if (each.size() != pids.size()) each.clear();
+  return each;
 }
 
 }  // namespace
@@ -60,7 +72,7 @@ void add_options(CLI::App& app, RunOptions& options) {
 }
 
 Outcome run_load(const RunOptions& options, std::vector<std::unique_ptr<LoadClient>>& clients) {
-  const std::optional<double> server_before = process_cpu_us(options.server_pid);
+  const std::vector<double> servers_before = processes_cpu_us(options.server_pids);
   const double client_before = own_cpu_us();
   const std::uint64_t begin = now_ns();
   const std::uint64_t end = begin + static_cast<std::uint64_t>(options.seconds * 1e9);
@@ -88,8 +100,10 @@ Outcome run_load(const RunOptions& options, std::vector<std::unique_ptr<LoadClie
   Outcome outcome;
   outcome.seconds = static_cast<double>(now_ns() - begin) / 1e9;
   outcome.client_us = own_cpu_us() - client_before;
-  const std::optional<double> server_after = process_cpu_us(options.server_pid);
-  if (server_before && server_after) outcome.server_us = *server_after - *server_before;
+  const std::vector<double> servers_after = processes_cpu_us(options.server_pids);
+  for (std::size_t i = 0; i < servers_after.size() && i < servers_before.size(); ++i) {
+    outcome.server_us.push_back(servers_after[i] - servers_before[i]);
+  }
   return outcome;
 }
 
@@ -98,6 +112,7 @@ void print_report(const RunOptions& options, const Totals& totals, const Outcome
   const double iops = count / outcome.seconds;
   const double megabytes = iops * options.load.size / 1e6;
   const auto us = [&](double share) { return static_cast<double>(totals.latency.percentile(share)) / 1000; };
+  const double server_us = std::accumulate(outcome.server_us.begin(), outcome.server_us.end(), 0.0);
   const double max_us = static_cast<double>(totals.latency.max()) / 1000;
   if (options.json) {
     nlohmann::json result{{"ios", totals.latency.total()},
@@ -113,14 +128,17 @@ void print_report(const RunOptions& options, const Totals& totals, const Outcome
                           {"depth", options.load.depth},
                           {"connections", options.connections},
                           {"client_cpu_us_per_io", outcome.client_us / count}};
-    if (outcome.server_us) result["server_cpu_us_per_io"] = *outcome.server_us / count;
+    if (!outcome.server_us.empty()) {
+      result["server_cpu_us_per_io"] = server_us / count;
+      for (const double cpu_us : outcome.server_us) result["each_server_cpu_us_per_io"].push_back(cpu_us / count);
+    }
     fmt::print("{}\n", result.dump());
     return;
   }
   fmt::print("{:.0f} IOPS  {:.1f} MB/s  p50 {:.1f} us  p99 {:.1f} us  p99.9 {:.1f} us  max {:.1f} us  errors {}\n",
              iops, megabytes, us(0.5), us(0.99), us(0.999), max_us, totals.errors);
   fmt::print("CPU per I/O: client {:.2f} us", outcome.client_us / count);
-  if (outcome.server_us) fmt::print(", server {:.2f} us", *outcome.server_us / count);
+  if (!outcome.server_us.empty()) fmt::print(", server {:.2f} us", server_us / count);
   fmt::print("\n");
 }
 

@@ -4,7 +4,6 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "bench/bench_load.hpp"
@@ -15,15 +14,15 @@ struct RunOptions {
   Load load;
   std::uint32_t connections = 1;
   double seconds = 5;
-  std::uint64_t ios = 0;  // 0: by time
-  int server_pid = -1;    // whose CPU is reported; -1: nobody's
+  std::uint64_t ios = 0;         // 0: by time
+  std::vector<int> server_pids;  // whose CPU is reported, summed and each
   bool json = false;
 };
 
 struct Outcome {
   double seconds = 0;
   double client_us = 0;
-  std::optional<double> server_us;
+  std::vector<double> server_us;  // of each process that was asked for; none when one cannot be read
 };
 
 // The options that all load generators take.

@@ -23,7 +23,7 @@ int main(int argc, char** argv) {
   app.add_option("--lun", address.lun, "logical unit number");
   app.add_option("--initiator", address.initiator, "our iSCSI name");
   add_options(app, options);
-  app.add_option("--server-pid", options.server_pid, "whose CPU to report");
+  app.add_option("--server-pid", options.server_pids, "whose CPU to report; may be repeated");
   CLI11_PARSE(app, argc, argv);
   try {
     Totals totals;

@@ -27,7 +27,7 @@ int peer_pid(int fd) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  RunOptions options{.server_pid = 0};
+  RunOptions options;
   std::string socket_path, address, export_name;
   CLI::App app("Loads an NBD server with full queues and prints rate, latency and CPU per I/O", "nbd_bench");
   auto* socket = app.add_option("--socket", socket_path, "unix socket of the server");
@@ -35,8 +35,8 @@ int main(int argc, char** argv) {
   socket->excludes(tcp);
   app.add_option("--export", export_name, "export name (default: the only one)");
   add_options(app, options);
-  app.add_option("--server-pid", options.server_pid,
-                 "whose CPU to report (default: the unix socket's owner; -1: nobody's)");
+  app.add_option("--server-pid", options.server_pids,
+                 "whose CPU to report; may be repeated (default: the unix socket's owner; -1: nobody's)");
   CLI11_PARSE(app, argc, argv);
   if (socket_path.empty() == address.empty()) {
     fmt::print(stderr, "nbd_bench: say where: --socket PATH or --tcp HOST:PORT\n");
@@ -50,7 +50,7 @@ int main(int argc, char** argv) {
       load.seed += i;
       clients.push_back(std::make_unique<NbdClient>(connect_nbd(socket_path, address), export_name, load, totals));
     }
-    if (options.server_pid == 0) options.server_pid = peer_pid(clients.front()->fd());
+    if (options.server_pids.empty()) options.server_pids = {peer_pid(clients.front()->fd())};
     print_report(options, totals, run_load(options, clients));
     return totals.errors == 0 ? 0 : 1;
   } catch (const std::exception& error) {
