@@ -21,7 +21,12 @@ void service_alarms(const ClusterStatus& status, const ClusterConfig& config, st
   const bool primary_here = status.view.primary == status.self;
   const bool frozen = !status.witness_configured && config.on_peer_loss == replication::PeerLoss::freeze &&
                       !status.peer_heard && status.view.in_sync.size() == 2;
-  if (frozen)
+  if (status.split)
+    lines.push_back(fmt::format(
+        "SPLIT: nodes {} and {} went on each without the other; neither serves before the one whose data does "
+        "not count joins anew",
+        name(status.self), name(peer)));
+  else if (frozen)
     lines.push_back(
         fmt::format("FROZEN: node {} is lost, and without a witness nobody can tell whether it serves", name(peer)));
   else if (primary_here && !status.serving)

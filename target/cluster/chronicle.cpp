@@ -86,6 +86,9 @@ void Chronicle::tell_members(const ClusterStatus& status) {
   changed(peer_of(status.self), last_->peer_heard, status.peer_heard);
   if (status.witness_configured) changed(Member::witness, last_->witness_heard, status.witness_heard);
   if (last_->held_back != status.held_back) tell(Weight::notice, held_back_line(status.held_back));
+  if (!last_->split && status.split)
+    tell(Weight::error, "the pair was split: both nodes went on alone, and an administrator has to choose one");
+  if (last_->split && !status.split) tell(Weight::notice, "the pair is split no longer");
   if (last_->suspect && !status.suspect) tell(Weight::notice, "no longer suspect: everything is here again");
 }
 

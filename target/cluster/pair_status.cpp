@@ -41,6 +41,7 @@ ClusterStatus Pair::Impl::status() {
     view = status.view = fsm.view();
     status.waits_for = fsm.waits_for(now);
     status.suspect = fsm.suspect();
+    status.split = fsm.split();
     status.held_back = fsm.held_back().members;
     const TimePoint until = fsm.may_serve_until(now);
     if (until > now && until != never) status.lease_left = std::chrono::duration_cast<milliseconds>(until - now);

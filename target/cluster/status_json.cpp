@@ -120,6 +120,7 @@ json to_json(const ClusterStatus& status) {
            {"view", view_json(status.view)},
            {"waits_for", status.waits_for},
            {"suspect", status.suspect},
+           {"split", status.split},
            {"held_back", members_json(status.held_back)},
            {"lease_left_ms", nullptr},
            {"witness_configured", status.witness_configured},
@@ -149,6 +150,7 @@ ClusterStatus status_from_json(const json& from) {
   status.view = view_from(from.value("view", json::object()));
   status.waits_for = from.value("waits_for", std::string());
   status.suspect = from.value("suspect", false);
+  status.split = from.value("split", false);
   status.held_back = members_from(from.value("held_back", json::array()));
   if (const auto left = from.find("lease_left_ms"); left != from.end() && !left->is_null())
     status.lease_left = milliseconds(left->get<std::int64_t>());

@@ -235,7 +235,7 @@ class Oracle {
       return {.serves = "BOTH nodes, each for itself: the pair splits (on_peer_loss continue)",
               .waits = "commands, for about " + format_duration(takeover_at_most()),
               .lost = "all writes that one of the nodes answers from then on: an administrator has to choose which",
-              .then = "a witness avoids it"};
+              .then = "when they hear each other again neither serves until that is done; a witness avoids it"};
     if (!witness() && config_.on_peer_loss == PeerLoss::fence)
       return {.serves = "whichever node's fence command succeeds first; nobody if none does",
               .waits = fmt::format("every command, for {} at most",

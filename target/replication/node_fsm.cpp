@@ -24,6 +24,7 @@ NodeFsm::NodeFsm(const NodeOptions& options, const VoteRecord& record, bool susp
       incarnation_(incarnation),
       voter_(record, options.lease, true, now),
       suspect_(suspect),
+      ran_at_(now),
       round_(voter_.record().promised.round),
       next_beat_(now) {
   for (Contact& each : contacts_) each.heard = now;
@@ -62,7 +63,9 @@ bool NodeFsm::silent(Member member, TimePoint now) const {
 
 // The latest word that still makes a majority with those that end after it.
 TimePoint NodeFsm::leased_until(TimePoint now) const {
-  if (majority({options_.self}, stands_in())) return now + options_.lease;
+  // Its word is not missed when a handler has confirmed that it is off; merely unheard, it may have gone on.
+  const bool confirmed = options_.on_peer_loss == PeerLoss::fence && stands_in();
+  if (majority({options_.self}, confirmed)) return now + options_.lease;
   TimePoint latest = TimePoint::min();
   for (const Member member : {Member::a, Member::b, Member::witness}) {
     // One word beside our own is enough, of two as of three.
@@ -73,7 +76,7 @@ TimePoint NodeFsm::leased_until(TimePoint now) const {
 
 std::uint64_t NodeFsm::peer_life(TimePoint now) const {
   const Contact& peer = contact(peer_of(options_.self));
-  if (!peer.met || silent(peer_of(options_.self), now)) return 0;
+  if (!peer.met || silent(peer_of(options_.self), now) || split_) return 0;
   if (!alone() && (suspect_ || resumed_)) return 0;
   if (peer.suspect && view().in_sync.has(peer_of(options_.self))) return 0;
   return peer.incarnation;
@@ -92,7 +95,7 @@ bool NodeFsm::ours_is_open() const {
 }
 
 TimePoint NodeFsm::may_serve_until(TimePoint now) const {
-  if (!primary() || handing_over_) return TimePoint::min();
+  if (!primary() || handing_over_ || split_) return TimePoint::min();
   if (kept_number_ != view().number) return TimePoint::min();  // after a restart we have to know that we served
   if (alone()) return never;
   // What was under way when an earlier life ended may be on one of both only.
@@ -117,6 +120,7 @@ std::string NodeFsm::waits_for(TimePoint now) const {
   const Member peer = peer_of(options_.self);
   const std::string other = std::string("node ") + name(peer);
   if (view().number == 0) return "the first contact with " + other;
+  if (split_) return "an administrator: the pair was split, and the node whose data does not count is to join anew";
   if (!primary() && held_back_.members.has(options_.self) && silent(peer_of(options_.self), now)) {
     return "an administrator: it is held back from taking over by itself (`cluster maintenance off`, `standby off`)";
   }
@@ -144,7 +148,10 @@ void NodeFsm::on_message(const Message& message, TimePoint now) {
     from.suspect = message.suspect;
     learn(message.decided, now);
     if (message.from == peer_of(options_.self) && message.decided == view()) heard_at_view_ = true;
-    if (message.from == peer_of(options_.self)) fencing_ = Fencing::no;
+    if (message.from == peer_of(options_.self)) {
+      fencing_ = Fencing::no;
+      compare(message.decided);
+    }
     if (const auto* const beat = std::get_if<Beat>(&message.body); beat != nullptr && holds_data(message.from)) {
       from.asks_to_serve = beat->asks_to_serve && message.decided == view();
       if (supersedes(beat->held_back, held_back_)) held_back_ = beat->held_back;
@@ -248,12 +255,13 @@ void NodeFsm::on_fenced(bool off, TimePoint now) {
 
 // The view that this node would like to be the next, if any.
 void NodeFsm::decide_what_to_want(TimePoint now) {
+  listen_again(now);
   const View& at = view();
   const Member self = options_.self;
   const Member peer = peer_of(self);
   const bool peer_gone = silent(peer, now);
   if (peer_filled_ && (peer_gone || *peer_filled_ != contact(peer).incarnation)) unfill();
-  if (at.number == 0 || attempt_) return;
+  if (at.number == 0 || attempt_ || split_) return;
   const View alone_here{.number = at.number + 1, .primary = self, .in_sync = {self}};
 
   // What we voted for ourselves and do not know the end of has to come to one.
@@ -293,6 +301,24 @@ void NodeFsm::decide_what_to_want(TimePoint now) {
   // A follower that holds everything takes over from a primary that is gone, or that has been away.
   if (!at.in_sync.has(self) || suspect_ || held) return;
   if (peer_gone || contact(peer).suspect || contact(peer).restarted) want(alone_here, now);
+}
+
+// Who was stopped for a while has not listened: where silence of the peer is all that there is to go by, it counts from
+// now on. What the peer has said meanwhile is about to be found.
+void NodeFsm::listen_again(TimePoint now) {
+  if (!options_.witness && now >= ran_at_ + options_.deadtime / 2) {
+    for (Contact& each : contacts_) each.heard = std::max(each.heard, now);
+  }
+  ran_at_ = std::max(ran_at_, now);
+}
+
+// Views of one number that differ: both of us went on without the other.
+void NodeFsm::compare(const View& of_peer) {
+  if (of_peer.number == 0 || of_peer == view()) {
+    split_ = false;  // it joins, or has what we have
+  } else if (of_peer.number == view().number) {
+    split_ = true;
+  }
 }
 
 void NodeFsm::want(const View& next, TimePoint now) {

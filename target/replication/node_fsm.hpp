@@ -81,7 +81,10 @@ class NodeFsm {
   // what the other has, so that nothing is to be sent before the agreement has said who goes on.
   [[nodiscard]] std::uint64_t peer_life(TimePoint now) const;
   // Heard of by other ways: the replication link.
-  void hear_of(const View& decided, TimePoint now) { learn(decided, now); }
+  void hear_of(const View& decided, TimePoint now) {
+    learn(decided, now);
+    compare(decided);
+  }
   // No other node can become primary without us: what was decided, and what we voted for, names nobody else.
   [[nodiscard]] bool alone() const;
   // Nodes that must hold a write before it is acknowledged.
@@ -95,6 +98,9 @@ class NodeFsm {
   // Whether writes that were acknowledged may be missing here. The mark outlives restarts until this says no.
   [[nodiscard]] bool suspect() const { return suspect_; }
   [[nodiscard]] bool primary() const { return view().number > 0 && view().primary == options_.self; }
+  // The peer went on alone and so did we (PeerLoss::proceed, or a fence handler that was wrong): no view follows both.
+  // Known when both have met; nobody serves from then on, and nothing is filled, until the other one joins anew.
+  [[nodiscard]] bool split() const { return split_; }
   // One line for a person: what keeps this node from serving. Empty when nothing does.
   [[nodiscard]] std::string waits_for(TimePoint now) const;
 
@@ -129,6 +135,8 @@ class NodeFsm {
   [[nodiscard]] bool ours_is_open() const;
 
   void decide_what_to_want(TimePoint now);
+  void listen_again(TimePoint now);
+  void compare(const View& of_peer);
   void unfill();
   void want(const View& view, TimePoint now);
   void start_round(TimePoint now);
@@ -154,6 +162,8 @@ class NodeFsm {
   bool resumed_ = false;           // primary of a view from before our start, or before interrupt()
   std::uint64_t kept_number_ = 0;  // of the last view that is on the medium as decided
   bool handing_over_ = false;
+  bool split_ = false;
+  TimePoint ran_at_;  // when we looked around last
   bool peer_lost_ = false;
   std::optional<std::uint64_t> peer_filled_;  // its incarnation
   bool heard_at_view_ = false;                // the peer, at the decided view, since our start

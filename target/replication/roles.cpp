@@ -32,7 +32,7 @@ void Roles::update(TimePoint now) {
   Member led_by = Member::witness;
   if (view.number > 0) {
     role = fsm_.primary() ? CopyRole::lead : CopyRole::follow;
-    if (fsm_.interrupted() && !fsm_.alone()) role = CopyRole::rest;
+    if ((fsm_.interrupted() && !fsm_.alone()) || fsm_.split()) role = CopyRole::rest;
     led_by = view.primary;
   }
   if (role != orders_.role || led_by != led_by_) {

@@ -106,16 +106,16 @@ void Clients::use_state(Member to) {
   if (!pair_.at(to).takes_commands()) return;
   Copy& copy = *pair_.at(to).copy();
   const std::uint32_t known = copy.state().reservations.generation;
-  if (known < generation_seen_) {
-    pair_.world.violated(
-        fmt::format("{} has the state {}, after {} was acknowledged", name(to), known, generation_seen_));
-  }
-  generation_seen_ = known;
+  pair_.history.each_side(to, pair_.at_old_view(to), [&](History& side) {
+    const std::uint32_t before = side.generation();
+    if (!side.state_seen(known))
+      pair_.world.violated(fmt::format("{} has the state {}, after {} was known", name(to), known, before));
+  });
   if (copy.changing_state() || pair_.world.chance(50)) return;
   LuState next = copy.state();
   const std::uint32_t generation = next.reservations.generation = ++last_generation_;
-  copy.change_state(next, [this, generation] {
-    generation_seen_ = std::max(generation_seen_, generation);
+  copy.change_state(next, [this, to, generation] {
+    pair_.history.each_side(to, pair_.at_old_view(to), [&](History& side) { side.state_acknowledged(generation); });
     ++pair_.result.states_acknowledged;
   });
 }

@@ -28,7 +28,7 @@ class Clients {
 
   Pair& pair_;
   bool finished_ = false;
-  std::uint32_t last_generation_ = 0, generation_seen_ = 0;
+  std::uint32_t last_generation_ = 0;
 };
 
 }  // namespace mpath::target::replication::test

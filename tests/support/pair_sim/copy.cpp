@@ -81,6 +81,12 @@ void Copy::format(SimMedia& media) {
   for (const auto& page : empty.begin_write()) media.map.pages[page.index] = page.page;
 }
 
+void Copy::mark_all(SimMedia& media) {
+  DirtyMap full(shape());
+  full.mark(full.all());
+  for (const auto& page : full.begin_write()) media.map.pages[page.index] = page.page;
+}
+
 Copy::Copy(Pair& pair, Member self, Machine& machine)
     : pair_(pair),
       self_(self),
@@ -246,17 +252,22 @@ void Copy::command(std::size_t block, const std::shared_ptr<Write>& write) {
 void Copy::answered(Request& request) {
   const auto own = requests_.extract(&request);
   if (request.status != BlockStatus::ok) return;
+  const bool old_view = pair_.at_old_view(self_);
   if (request.write == nullptr) {
     const std::uint64_t value = value_of(request.bytes);
     ++pair_.result.reads_answered;
-    if (pair_.history.seen(request.block, value)) return;
-    return pair_.world.violated(fmt::format("{} reads {} from block {}, which can only hold {}", name(self_), value,
-                                            request.block, pair_.history.possible(request.block)));
+    pair_.history.each_side(self_, old_view, [&](History& side) {
+      if (side.seen(request.block, value)) return;
+      pair_.world.violated(fmt::format("{} reads {} from block {}, which can only hold {}", name(self_), value,
+                                       request.block, side.possible(request.block)));
+    });
+    return;
   }
   Write& write = *request.write;
   if (write.answered || write.abandoned) return;
+  write.answered = true;
   ++pair_.result.writes_acknowledged;
-  pair_.history.acknowledged(write);
+  pair_.history.each_side(self_, old_view, [&](History& side) { side.acknowledged(write); });
 }
 
 void Copy::change_state(const LuState& next, std::function<void()> done) {

@@ -26,6 +26,8 @@ class Copy {
   // The shape of the copy, and media on which both copies are equal.
   [[nodiscard]] static DirtyMap::Shape shape();
   static void format(SimMedia& media);
+  // Everything may differ.
+  static void mark_all(SimMedia& media);
 
   [[nodiscard]] Roles& roles() { return *roles_; }
   [[nodiscard]] bool serves() const { return serving_.may_answer(clock_.now()); }

@@ -2,26 +2,18 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 namespace mpath::target::replication::test {
 
-std::shared_ptr<Write> History::begin(std::size_t block, bool through) {
-  auto write = std::make_shared<Write>();
-  write->block = block;
-  write->value = writes_.size();
-  write->through = through;
-  writes_.emplace_back(write);
-  Block& written = blocks_[block];
-  written.possible.insert(write->value);
-  written.open.emplace_back(write);
-  written.since_through.push_back(write->value);
-  return write;
+void History::begun(const std::shared_ptr<Write>& write) {
+  Block& block = blocks_[write->block];
+  block.possible.insert(write->value);
+  block.open.emplace_back(write);
+  block.since_through.push_back(write->value);
 }
 
-void History::acknowledged(Write& write) {
-  write.answered = true;
+void History::acknowledged(const Write& write) {
   Block& block = blocks_[write.block];
+  std::erase_if(block.open, [&](const auto& open) { return open.expired() || open.lock().get() == &write; });
   block.possible = coming(block);
   block.possible.insert(write.value);
   if (write.through) {
@@ -40,19 +32,18 @@ bool History::seen(std::size_t block, std::uint64_t value) {
   return true;
 }
 
+bool History::state_seen(std::uint32_t generation) {
+  if (generation < generation_) return false;
+  generation_ = generation;
+  return true;
+}
+
 bool History::settled(std::size_t block) const {
-  return std::ranges::none_of(blocks_[block].open, [](const auto& open) {
-    const auto write = open.lock();
-    return write != nullptr && !write->answered;
-  });
+  return std::ranges::all_of(blocks_[block].open, [](const auto& open) { return open.expired(); });
 }
 
 void History::total_loss() {
   for (Block& block : blocks_) block.possible.insert(block.since_through.begin(), block.since_through.end());
-}
-
-std::shared_ptr<void> History::holding(std::uint64_t value) const {
-  return value < writes_.size() ? writes_[value].lock() : nullptr;
 }
 
 std::string History::possible(std::size_t block) const {
@@ -63,9 +54,33 @@ std::string History::possible(std::size_t block) const {
 std::set<std::uint64_t> History::coming(const Block& block) {
   std::set<std::uint64_t> values;
   for (const auto& open : block.open) {
-    if (const auto write = open.lock(); write != nullptr && !write->answered) values.insert(write->value);
+    if (const auto write = open.lock(); write != nullptr) values.insert(write->value);
   }
   return values;
+}
+
+std::shared_ptr<Write> Histories::begin(std::size_t block, bool through) {
+  auto write = std::make_shared<Write>();
+  write->block = block;
+  write->value = writes_.size();
+  write->through = through;
+  writes_.emplace_back(write);
+  sides_[0]->begun(write);
+  if (forked()) sides_[1]->begun(write);
+  return write;
+}
+
+bool Histories::settled(std::size_t block) const {
+  return sides_[0]->settled(block) && sides_[1]->settled(block);
+}
+
+void Histories::fork() {
+  if (!forked()) sides_[1] = std::make_shared<History>(*sides_[0]);
+}
+
+void Histories::join(Member kept) {
+  const auto history = sides_[static_cast<std::size_t>(kept)];
+  sides_.fill(history);
 }
 
 }  // namespace mpath::target::replication::test

@@ -70,6 +70,14 @@ void Machine::fail_disk() {
   ++pair_.result.failed_disks;
 }
 
+void Machine::join_anew() {
+  stop(false);
+  record_ = {};
+  suspect_ = true;
+  Copy::mark_all(media_);
+  start();
+}
+
 // ---- the agreement -------------------------------------------------------------------------------------------------
 
 void Machine::tick() {
@@ -100,7 +108,7 @@ void Machine::settle() {
     if (fsm_->hand_over(local())) pair_.world.note("{} hands over", name(self_));
   }
   copy_->give_orders();
-  pair_.learned(fsm_->view());
+  pair_.learned(self_, fsm_->view());
   if (!fsm_->primary()) draining_ = false;
   if (suspect_ != fsm_->suspect()) {
     suspect_ = fsm_->suspect() || (suspect_ && pair_.options.bug == Bug::trust_lost_memory);

@@ -20,6 +20,8 @@ class Machine {
   // No command is taken any more; when none is under way the peer is to serve.
   void drain();
   void fail_disk();
+  // An administrator gives up what is here: the node knows nothing any more, and starts.
+  void join_anew();
 
   [[nodiscard]] bool up() const { return pair_.world.up(self_); }
   [[nodiscard]] bool serves() const { return copy_ != nullptr && copy_->serves(); }

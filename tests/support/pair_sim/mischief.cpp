@@ -6,6 +6,11 @@ namespace mpath::target::replication::test {
 
 using std::chrono::milliseconds;
 
+// Where the pair may split, some runs have nothing that splits it: they are held to everything.
+Mischief::Mischief(Pair& pair) : pair_(pair) {
+  if (pair_.may_split()) parts_ = pair_.world.chance(70);
+}
+
 void Mischief::start() {
   World& world = pair_.world;
   world.after(milliseconds(50 + world.roll(1500)), [this] {
@@ -20,6 +25,7 @@ void Mischief::start() {
 void Mischief::repair() {
   World& world = pair_.world;
   if (world.chance(20)) pair_.fenced.reset();  // the administrator has switched it on again
+  if (pair_.split_is_found() && world.chance(30)) pair_.resolve_split(world.chance(50) ? Member::a : Member::b);
   for (const Member member : everybody) {
     if (!world.up(member) && world.chance(50) && pair_.fenced != member && pair_.takes_part(member))
       pair_.at(member).start();
@@ -50,7 +56,7 @@ void Mischief::strike() {
       return cut(other, victim);
     case 6:
       world.join_links();
-      return world.set_loss(world.chance(50) ? 0 : static_cast<unsigned>(world.roll(30)));
+      return lose(world.chance(50) ? 0 : static_cast<unsigned>(world.roll(30)));
     case 7:
     case 8:
       for (const Member member : {victim, other}) {
@@ -67,7 +73,8 @@ void Mischief::strike() {
 
 void Mischief::cut(Member from, Member to) {
   World& world = pair_.world;
-  if (from == to) return;
+  if (from == to || !parts_) return;
+  if (holds_data(from) && holds_data(to)) pair_.parted = true;
   world.note("cut {} -> {}", name(from), name(to));
   world.set_cut(from, to);
   // A second failure while the first one is not noticed yet.
@@ -78,6 +85,13 @@ void Mischief::cut(Member from, Member to) {
   world.after(soon, [this, victim, power] {
     if (!pair_.mended) pair_.at(victim).stop(power);
   });
+}
+
+void Mischief::lose(unsigned percent) {
+  if (!parts_) return;
+  // Six in a row may be lost.
+  if (percent > 5) pair_.parted = true;
+  pair_.world.set_loss(percent);
 }
 
 void Mischief::mend() {

@@ -7,7 +7,7 @@ namespace mpath::target::replication::test {
 
 class Mischief {
  public:
-  explicit Mischief(Pair& pair) : pair_(pair) {}
+  explicit Mischief(Pair& pair);
   void start();
   void mend();
 
@@ -15,9 +15,11 @@ class Mischief {
   void strike();
   void repair();
   void cut(Member from, Member to);
+  void lose(unsigned percent);
   [[nodiscard]] Member some_member();
 
   Pair& pair_;
+  bool parts_ = true;  // the nodes may lose each other though both are well
 };
 
 }  // namespace mpath::target::replication::test

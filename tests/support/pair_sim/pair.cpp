@@ -12,21 +12,58 @@ Pair::Pair(const SimOptions& wanted) : options(wanted), world(wanted.seed, wante
 
 Pair::~Pair() = default;
 
-void Pair::learned(const View& view) {
-  switch (views.learned(view)) {
-    case ViewLog::News::known:
-      return;
-    case ViewLog::News::contradicts:
+void Pair::learned(Member who, const View& view) {
+  if (forked_at_ && !split_ && who != forked_at_->primary && views.highest() == view) {
+    history.join(forked_at_->primary);
+    forked_at_.reset();
+  }
+  const auto news = views.learned(view);
+  if (news == ViewLog::News::known || (split_ && news == ViewLog::News::contradicts)) return;
+  if (news == ViewLog::News::does_not_follow)
+    return world.violated(fmt::format("{} follows {}", format_view(view), format_view(views.at(view.number - 1))));
+  world.note("decided {}", format_view(view));
+  if (news == ViewLog::News::contradicts) {
+    // Each of them for itself, at the same number, and for want of the other.
+    const bool excused = parted && forked_at_ && forked_at_->number == view.number && view.in_sync.only(view.primary) &&
+                         forked_at_->in_sync.only(forked_at_->primary) && view.primary != forked_at_->primary;
+    if (!excused) {
       return world.violated(
           fmt::format("view {} is both {} and {}", view.number, format_view(views.at(view.number)), format_view(view)));
-    case ViewLog::News::does_not_follow:
-      return world.violated(fmt::format("{} follows {}", format_view(view), format_view(views.at(view.number - 1))));
-    case ViewLog::News::decided:
-      break;
+    }
+    split_ = true;
+    ++result.splits;
+    world.note("the pair is split");
+  } else {
+    fork(view);
   }
-  world.note("decided {}", format_view(view));
   // Whoever was about to be the only holder may lose power before anybody knows that it is.
   if (views.was_proposed_soundly(view)) lost_memory(view);
+}
+
+// What is answered under a view that only its primary may know of.
+void Pair::fork(const View& view) {
+  if (!may_split() || !view.in_sync.only(view.primary)) return;
+  history.fork();
+  forked_at_ = view;
+}
+
+bool Pair::at_old_view(Member member) {
+  return forked_at_ && at(member).fsm()->view().number < forked_at_->number;
+}
+
+bool Pair::split_is_found() {
+  const auto knows = [this](Member node) { return at(node).fsm() != nullptr && at(node).fsm()->split(); };
+  return split_ && knows(Member::a) && knows(Member::b);
+}
+
+void Pair::resolve_split(Member kept) {
+  world.note("an administrator keeps what {} has", name(kept));
+  const Member other = peer_of(kept);
+  history.join(kept);
+  views.keep(at(kept).record().decided);
+  forked_at_.reset();
+  split_ = false;
+  at(other).join_anew();
 }
 
 // What a majority has voted for is decided, before anybody knows.
@@ -42,11 +79,19 @@ View Pair::view_in_truth() {
   return views.highest();
 }
 
+void Pair::lost_memory() {
+  if (!forked_at_) return lost_memory(view_in_truth());
+  // Each is the only holder of what is its own.
+  for (const Member member : {Member::a, Member::b}) {
+    if (at(member).suspect()) history.side(member).total_loss();
+  }
+}
+
 void Pair::lost_memory(const View& view) {
   for (const Member member : {Member::a, Member::b}) {
     if (view.in_sync.has(member) && !at(member).suspect()) return;
   }
-  history.total_loss();
+  history.side(view.primary).total_loss();
   world.note("nobody holds everything any more");
 }
 

@@ -22,24 +22,39 @@ struct Pair {
   // The witness is, if there is one.
   [[nodiscard]] bool takes_part(Member member) const { return member != Member::witness || options.witness; }
 
-  // A node has this view as decided.
-  void learned(const View& view);
+  // `who` has this view as decided.
+  void learned(Member who, const View& view);
   // A node has lost what it had not synchronised. Were all of those that held everything so, it may be gone, as on any
   // disk.
-  void lost_memory() { lost_memory(view_in_truth()); }
+  void lost_memory();
+  // Whether what the node answers now counts for both: it does not know of a view that only one has.
+  [[nodiscard]] bool at_old_view(Member member);
+
+  // Without a witness, and told to go on alone, both may: then there are two histories, until an administrator has
+  // chosen one.
+  [[nodiscard]] bool may_split() const { return !options.witness && options.on_peer_loss == PeerLoss::proceed; }
+  [[nodiscard]] bool split() const { return split_; }
+  // Both know.
+  [[nodiscard]] bool split_is_found();
+  void resolve_split(Member kept);
 
   const SimOptions options;
   SimResult result;
   World world;
-  History history{blocks};
+  Histories history{blocks};
   ViewLog views;
   bool mended = false;           // nothing goes wrong any more
+  bool parted = false;           // the nodes could not talk for a while, by now or before
   std::optional<Member> fenced;  // switched off, until an administrator comes
   std::array<std::unique_ptr<Machine>, 3> machines;
 
  private:
   [[nodiscard]] View view_in_truth();
   void lost_memory(const View& view);
+  void fork(const View& view);
+
+  std::optional<View> forked_at_;  // decided by its primary without the other, as far as is known
+  bool split_ = false;
 };
 
 }  // namespace mpath::target::replication::test

@@ -16,6 +16,7 @@ constexpr Duration whole_within = seconds(60);
 constexpr Duration look_pause = std::chrono::milliseconds(500);
 // With clients; longer than a fence handler may take that was asked before.
 constexpr Duration healthy_time = seconds(3);
+constexpr Duration meeting_time = seconds(4);  // longer than a node may be paused
 constexpr Duration last_answers = seconds(5);  // without
 
 class Sim {
@@ -29,8 +30,8 @@ class Sim {
     clients_.start();
     mischief_.start();
     run_for(pair_.options.storm);
-    mischief_.mend();
-    become_whole();
+    if (pair_.world.violation().empty()) mischief_.mend();
+    if (pair_.world.violation().empty()) become_whole();
     if (pair_.world.violation().empty()) check_end();
     SimResult& result = pair_.result;
     result.violation = pair_.world.violation();
@@ -50,6 +51,7 @@ class Sim {
   void become_whole() {
     World& world = pair_.world;
     const TimePoint latest = world.now() + whole_within;
+    find_split();
     while (world.violation().empty() && world.now() < latest) {
       if (!whole()) {
         run_for(look_pause);
@@ -59,6 +61,18 @@ class Sim {
       if (whole()) return;
     }
   }
+  // What was split is found when the nodes meet: neither serves, each says why. Then an administrator chooses.
+  void find_split() {
+    World& world = pair_.world;
+    if (pair_.may_split()) run_for(meeting_time);
+    if (!pair_.split()) return;
+    for (const Member member : {Member::a, Member::b}) {
+      const Machine& node = pair_.at(member);
+      if (!node.fsm()->split() || node.serves() || node.fsm()->waits_for(node.local()).empty())
+        world.violated(fmt::format("{} does not know that the pair is split", name(member)));
+    }
+    if (world.violation().empty()) pair_.resolve_split(world.chance(50) ? Member::a : Member::b);
+  }
   [[nodiscard]] bool whole() {
     return pair_.at(Member::a).up() && pair_.at(Member::b).up() && pair_.views.highest().in_sync.size() == 2 &&
            pair_.at(Member::a).serves() != pair_.at(Member::b).serves();
@@ -66,7 +80,7 @@ class Sim {
 
   void check_always() {
     const auto answers = [this](Member node) { return pair_.at(node).serves() && !pair_.world.paused(node); };
-    if (answers(Member::a) && answers(Member::b)) pair_.world.violated("two nodes serve");
+    if (answers(Member::a) && answers(Member::b) && !pair_.split()) pair_.world.violated("two nodes serve");
   }
 
   void check_end() {

@@ -46,7 +46,7 @@ struct SimResult {
   std::string violation;           // empty: the invariants held
   std::vector<std::string> trace;  // the last events before it; without one, when they were asked for
   std::uint64_t writes_acknowledged = 0, reads_answered = 0, states_acknowledged = 0, views = 0, events = 0,
-                takeovers = 0, power_cuts = 0, kills = 0, failed_disks = 0, fillings = 0;
+                takeovers = 0, power_cuts = 0, kills = 0, failed_disks = 0, splits = 0;
 };
 
 [[nodiscard]] SimResult simulate(const SimOptions& options);

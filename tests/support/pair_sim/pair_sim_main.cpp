@@ -34,7 +34,7 @@ struct Wanted {
 struct Tally {
   std::mutex mutex;
   std::uint64_t seeds = 0, writes = 0, reads = 0, states = 0, takeovers = 0, kills = 0, power_cuts = 0, disks = 0,
-                events = 0;
+                splits = 0, events = 0;
   std::vector<std::pair<std::uint64_t, std::string>> violations;
 };
 
@@ -62,6 +62,7 @@ bool run(const Wanted& wanted, const std::string& name, SimOptions options) {
       tally.takeovers += result.takeovers;
       tally.kills += result.kills;
       tally.power_cuts += result.power_cuts;
+      tally.splits += result.splits;
       tally.events += result.events;
       if (!result.violation.empty()) tally.violations.emplace_back(seed, result.violation);
       if (wanted.trace) fmt::print("{}\n", fmt::join(result.trace, "\n"));
@@ -77,9 +78,9 @@ bool run(const Wanted& wanted, const std::string& name, SimOptions options) {
   threads.clear();
   fmt::print(
       "{:>8}: {} seeds, {} writes and {} states acknowledged, {} reads, {} takeovers, {} kills, {} power cuts, "
-      "{} failed disks, {} events, {} violations\n",
+      "{} failed disks, {} splits, {} events, {} violations\n",
       name, tally.seeds, tally.writes, tally.states, tally.reads, tally.takeovers, tally.kills, tally.power_cuts,
-      tally.disks, tally.events, tally.violations.size());
+      tally.disks, tally.splits, tally.events, tally.violations.size());
   for (const auto& [seed, what] : tally.violations) fmt::print("  seed {}: {}\n", seed, what);
   return tally.violations.empty();
 }
@@ -91,11 +92,12 @@ int main(int argc, char** argv) {
       {"witness", {.witness = true}},
       {"freeze", {.witness = false, .on_peer_loss = PeerLoss::freeze}},
       {"fence", {.witness = false, .on_peer_loss = PeerLoss::fence}},
+      {"continue", {.witness = false, .on_peer_loss = PeerLoss::proceed}},
   };
   Wanted wanted;
   CLI::App app("Runs the simulator of a fail-over pair over many seeds", "pair_sim");
-  app.add_option("--setting", wanted.setting, "witness, freeze or fence; all of them without it")
-      ->check(CLI::IsMember({"witness", "freeze", "fence"}));
+  app.add_option("--setting", wanted.setting, "witness, freeze, fence or continue; all of them without it")
+      ->check(CLI::IsMember({"witness", "freeze", "fence", "continue"}));
   app.add_option("--from", wanted.from, "the first seed");
   app.add_option("--seeds", wanted.seeds, "how many");
   app.add_option("--seconds", wanted.seconds, "stop after that long, for each setting");

@@ -16,6 +16,8 @@ class ViewLog {
 
   // A member has it as decided.
   News learned(const View& view);
+  // Of two of one number, this one counts.
+  void keep(const View& view) { decided_[view.number] = highest_ = view; }
   [[nodiscard]] const View& highest() const { return highest_; }
   [[nodiscard]] const View& at(std::uint64_t number) const { return decided_.at(number); }
   [[nodiscard]] bool has(std::uint64_t number) const { return decided_.contains(number); }

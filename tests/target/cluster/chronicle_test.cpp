@@ -191,6 +191,14 @@ TEST(Chronicle, TellsWhenTheServiceEnds) {
   EXPECT_EQ(lines[0].what, "this node does not serve any more: waits for the word of node b or of the witness");
 }
 
+TEST(Chronicle, TellsASplit) {
+  ClusterStatus split = good_status();
+  split.split = true;
+  EXPECT_THAT(told(good_status(), split),
+              ElementsAre("the pair was split: both nodes went on alone, and an administrator has to choose one"));
+  EXPECT_THAT(told(split, good_status()), ElementsAre("the pair is split no longer"));
+}
+
 TEST(Alarms, AreNoneInGoodOrder) {
   EXPECT_THAT(alarms_of(good_status(), sample_config()), IsEmpty());
   EXPECT_THAT(alarms_of(follower(), sample_config()), IsEmpty());
@@ -224,6 +232,16 @@ TEST(Alarms, SayWhatIsMissing) {
   status.copies[0].connection = "Connecting";
   EXPECT_THAT(alarms_of(status, sample_config()),
               ElementsAre("lu disk: node b is heard, and its copy cannot be reached"));
+}
+
+TEST(Alarms, AreLoudWhenThePairIsSplit) {
+  ClusterStatus status = good_status();
+  status.split = true;
+  status.serving = false;
+  EXPECT_THAT(
+      alarms_of(status, sample_config()),
+      ElementsAre("SPLIT: nodes a and b went on each without the other; neither serves before the one whose data "
+                  "does not count joins anew"));
 }
 
 TEST(Alarms, AreLoudWhenThePairIsFrozen) {

@@ -166,7 +166,7 @@ TEST(WhatIf, TwoNodesContinueAndSplit) {
             "serves: BOTH nodes, each for itself: the pair splits (on_peer_loss continue)\n"
             "waits:  commands, for about 700ms\n"
             "lost:   all writes that one of the nodes answers from then on: an administrator has to choose which\n"
-            "then:   a witness avoids it\n");
+            "then:   when they hear each other again neither serves until that is done; a witness avoids it\n");
 }
 
 TEST(WhatIf, NothingWasDecidedYet) {

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <optional>
+#include <string>
 
 namespace mpath::target::replication {
 namespace {
@@ -55,6 +57,94 @@ TEST_F(Primary, CountsNoLongerThanTheVoterKeepsItsWord) {
   EXPECT_TRUE(serves_after(milliseconds(100), milliseconds(97)));
   EXPECT_FALSE(serves_after(milliseconds(100), milliseconds(99)));
   EXPECT_FALSE(serves_after(milliseconds(0), milliseconds(0)));
+}
+
+// Two nodes without a witness that go on when the other one is lost. This is a; its record is always durable at once.
+class Alone : public testing::Test {
+ protected:
+  static constexpr View both{.number = 5, .primary = Member::a, .in_sync = {Member::a, Member::b}};
+  static constexpr View only_a{.number = 6, .primary = Member::a, .in_sync = {Member::a}};
+  static constexpr View only_b{.number = 6, .primary = Member::b, .in_sync = {Member::b}};
+
+  static VoteRecord record(const View& decided) { return {.decided = decided, .promised = {}, .accepted = {}}; }
+  static NodeOptions options() { return {.self = Member::a, .witness = false, .on_peer_loss = PeerLoss::proceed}; }
+
+  void hear(const View& decided) {
+    node_->on_message({.from = Member::b, .incarnation = 7, .decided = decided, .body = Beat()}, now_);
+    work();
+  }
+  // Time passes while the node runs.
+  void run_for(Duration time) {
+    for (const TimePoint end = now_ + time; now_ < end; now_ += milliseconds(10)) {
+      node_->on_time(now_);
+      work();
+    }
+  }
+  // What it says to itself, it hears.
+  void work() {
+    for (auto actions = node_->take_actions(); !actions.empty(); actions = node_->take_actions()) {
+      for (const Action& action : actions) {
+        const auto* const send = std::get_if<Send>(&action);
+        if (send != nullptr && send->to == Member::a) node_->on_message(send->message, now_);
+      }
+    }
+  }
+
+  TimePoint now_{std::chrono::hours(1)};
+  std::optional<NodeFsm> node_;
+};
+
+TEST_F(Alone, FindsTheSplitWhenTheyMeetAndStops) {
+  node_.emplace(options(), record(only_a), false, 1, now_);
+  EXPECT_TRUE(node_->may_serve(now_));
+  hear(only_b);
+  EXPECT_TRUE(node_->split());
+  EXPECT_FALSE(node_->may_serve(now_));
+  EXPECT_EQ(node_->peer_life(now_), 0U);  // nothing is filled
+  EXPECT_NE(node_->waits_for(now_).find("split"), std::string::npos);
+  // Its other half out of sight does not make it one again, and what it said before neither.
+  run_for(std::chrono::seconds(20));
+  EXPECT_FALSE(node_->may_serve(now_));
+  hear(both);
+  EXPECT_FALSE(node_->may_serve(now_));
+}
+
+TEST_F(Alone, GoesOnWhenTheOtherJoinsAnew) {
+  node_.emplace(options(), record(only_a), false, 1, now_);
+  hear(only_b);
+  EXPECT_FALSE(node_->may_serve(now_));
+  hear(View());
+  EXPECT_FALSE(node_->split());
+  EXPECT_TRUE(node_->may_serve(now_));
+  EXPECT_EQ(node_->peer_life(now_), 7U);
+}
+
+TEST_F(Alone, IsNoSplitWhenOneIsMerelyBehind) {
+  node_.emplace(options(), record(only_a), false, 1, now_);
+  hear(both);
+  EXPECT_FALSE(node_->split());
+  EXPECT_TRUE(node_->may_serve(now_));
+}
+
+TEST_F(Alone, GoesOnWhenThePeerIsSilent) {
+  node_.emplace(options(), record(both), false, 1, now_);
+  hear(both);
+  run_for(options().deadtime - milliseconds(50));
+  EXPECT_EQ(node_->view(), both);
+  run_for(milliseconds(400));
+  EXPECT_EQ(node_->view(), only_a);
+}
+
+TEST_F(Alone, DoesNotTakeItsOwnPauseForThePeersSilence) {
+  node_.emplace(options(), record(both), false, 1, now_);
+  hear(both);
+  run_for(milliseconds(100));
+  now_ += std::chrono::seconds(3);
+  run_for(options().deadtime - milliseconds(50));
+  EXPECT_EQ(node_->view(), both);
+  hear(only_b);
+  EXPECT_EQ(node_->view(), only_b);
+  EXPECT_FALSE(node_->split());
 }
 
 }  // namespace
