@@ -38,11 +38,12 @@ void Pair::Impl::take_units(std::vector<PairUnit> units) {
     if (!copy.open()) continue;
     copy.shape = copy.unit.replica->map().shape();
     const auto reported = back([index](Impl& owner, const Report& report) { owner.on_report(index, report); });
-    there(copy, [reported, most = config.resync_bytes_per_second_max,
-                 least = config.resync_bytes_per_second_min](const PairUnit& unit) {
+    there(copy, [reported, most = config.resync_bytes_per_second_max, least = config.resync_bytes_per_second_min,
+                 disk_timeout = config.disk_timeout](const PairUnit& unit) {
       unit.replica->on_report = [reported](const Report& report) { reported(report); };
       unit.replica->on_state = [logical = unit.unit.get()](const LuState& state) { logical->adopt_state(state); };
       unit.replica->set_fill_rate(most, least);
+      unit.replica->set_disk_timeout(disk_timeout);
       unit.unit->stand_by();
     });
     show_access(copy);
@@ -126,6 +127,7 @@ void Pair::Impl::update() {
   for (std::size_t index = 0; index < copies.size(); ++index) follow(index);
   move_address();
   heed_peer();
+  leave_hung_medium();
   tell();
   updating = false;
 }

@@ -88,11 +88,24 @@ void Pair::Impl::heed_peer() {
 }
 
 void Pair::Impl::send_away() {
-  if (!takes_part() || serves || leaving || !roles->leads() || !drop_initiators) return;
-  tasks.spawn([this]() -> awaitable<void> {
-    const std::size_t count = co_await drop_initiators("this node may not answer");
-    log.warning("initiators were sent away connections={}", count);
+  if (takes_part() && !serves && !leaving && roles->leads()) drop_all("this node may not answer");
+}
+
+void Pair::Impl::drop_all(const char* why) {
+  if (!drop_initiators) return;
+  tasks.spawn([this, why]() -> awaitable<void> {
+    const std::size_t count = co_await drop_initiators(why);
+    log.warning("initiators were sent away connections={} reason=\"{}\"", count, why);
   });
+}
+
+// What a medium that hangs was given can neither be answered nor ended here, and another node has taken over.
+void Pair::Impl::leave_hung_medium() {
+  bool hangs = false;
+  for (std::size_t index = 0; index < copies.size(); ++index) hangs = hangs || roles->report(index).medium_hangs;
+  const bool stuck = hangs && !roles->leads();
+  if (std::exchange(left_hung_medium, stuck) || !stuck) return;
+  drop_all("the medium of this node hangs");
 }
 
 }  // namespace mpath::target::cluster

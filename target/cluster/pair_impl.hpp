@@ -97,6 +97,7 @@ struct Pair::Impl : std::enable_shared_from_this<Pair::Impl> {
   bool address_wanted = false, address_moving = false;
   bool handing_over = false;
   bool peer_asked = false;  // for a hand-over that was tried
+  bool left_hung_medium = false;
   bool updating = false;
   bool leaving = false;   // nothing is served any more
   bool stopping = false;  // ... and nothing else is done
@@ -179,6 +180,8 @@ struct Pair::Impl : std::enable_shared_from_this<Pair::Impl> {
   // The lease has ended, and the agreement cannot say who leads: what is under way can neither be answered nor ended
   // here, and would hold its initiators until their longest timeout. Those with another path find the node that leads.
   void send_away();
+  void leave_hung_medium();
+  void drop_all(const char* why);
 
   // ---- pair_admin.cpp
   [[nodiscard]] boost::asio::awaitable<Done> enter(VoteRecord record, bool force);

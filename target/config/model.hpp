@@ -102,7 +102,8 @@ struct ClusterConfig {
   std::vector<VirtualIp> virtual_ips;
   std::uint64_t resync_bytes_per_second_max = 0;  // 0: no limit
   std::uint64_t resync_bytes_per_second_min = 0;
-  std::chrono::milliseconds verify_interval{0};  // 0: never by itself
+  std::chrono::milliseconds verify_interval{0};    // 0: never by itself
+  std::chrono::milliseconds disk_timeout{10'000};  // 0: none
   Origin origin;
   std::string fingerprint;
 

@@ -261,6 +261,7 @@ void ConfigBuilder::build_resync(const SettingValues& values, ClusterConfig& clu
   cluster.resync_bytes_per_second_max = values.size("resync_rate_max");
   cluster.resync_bytes_per_second_min = values.size("resync_rate_min");
   cluster.verify_interval = values.duration("verify_interval");
+  cluster.disk_timeout = values.duration("disk_timeout");
   const std::uint64_t most = cluster.resync_bytes_per_second_max;
   if (most != 0 && cluster.resync_bytes_per_second_min > most) {
     if (values.is_set("resync_rate_min"))

@@ -245,6 +245,13 @@ constexpr std::array rows{
             .fallback = "0s",
             .least = 0,
             .doc = "how often the copies are compared block by block; 0: only when mptargetctl says so"},
+    Setting{.section = "cluster",
+            .key = "disk_timeout",
+            .type = duration,
+            .fallback = "10s",
+            .least = 0,
+            .doc = "a medium that has not ended a command for so long, while the other node has everything, counts as "
+                   "failed: the other node serves; 0: it is waited for"},
 
     Setting{.section = "lu", .key = "path", .type = text, .doc = "the file or block device"},
     Setting{.section = "lu",

@@ -36,6 +36,7 @@ struct Report {
   std::optional<std::uint64_t> filled;  // lead: the life of the peer that holds everything; all writes wait for it
   bool peer_lost = false;               // lead: the peer is needed and cannot be reached, or its medium fails
   bool medium_failed = false;           // the copy here cannot be used any more
+  bool medium_hangs = false;            // ... and what it was given may never end
   bool whole = false;                   // follow: the leader said that nothing differs, and it is on the medium
   bool wants_stream = false;            // lead: there is no stream to the peer
   std::string trouble;                  // for people

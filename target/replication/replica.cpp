@@ -54,6 +54,8 @@ void Replica::set_orders(const Orders& orders) {
   const bool dropped = before.peer_needed && !orders.peer_needed;
   const bool other_life = stream_ != nullptr && before.peer_incarnation != orders.peer_incarnation;
   // A peer that was voted out is to be filled before it counts again: with another stream.
+  // Another life may have another medium.
+  if (orders.peer_incarnation != 0 && orders.peer_incarnation != failed_peer_) peer_failed_until_ = TimePoint::min();
   if (dropped || other_life) lose_stream(dropped ? "the peer is not in sync any more" : "the peer has begun anew");
   if (dropped) filled_.reset(), bound_ = false;
   settle_all();
@@ -95,7 +97,7 @@ void Replica::look_whether_drained() {
 void Replica::begin_role() {
   begun_ = true;
   whole_ = false;
-  trouble_.clear();
+  if (!medium_failed_) trouble_.clear();
   peer_failed_until_ = TimePoint::min();
   stream_lost_at_ = seams_.clock.now();
   clean_at_ = seams_.clock.now() + options_.clean_interval;
@@ -109,6 +111,7 @@ void Replica::tell() {
   report.term = orders_.term;
   report.ready = begun_ && !changing_;
   report.medium_failed = medium_failed_;
+  report.medium_hangs = medium_hangs_;
   report.trouble = trouble_;
   if (report.ready && orders_.role == CopyRole::lead) {
     const TimePoint now = seams_.clock.now();
@@ -147,6 +150,10 @@ void Replica::tick() {
         break;
       }
     }
+    if (!medium_failed_ && local_hangs(now)) {
+      medium_hangs_ = true;
+      local_failed("it hangs");
+    }
     if (now >= clean_at_) clean();
     fill();
   }
@@ -161,12 +168,29 @@ void Replica::set_tick() {
   tick_->set(seams_.clock.now() + (busy ? tick_busy : tick_idle));
 }
 
-void Replica::local_failed(const char* doing) {
+void Replica::local_failed(const std::string& why) {
   if (medium_failed_) return;
   medium_failed_ = true;
-  trouble_ = std::string("the medium fails: ") + doing;
-  log_.error("copy failed doing={}", quoted(doing));
+  trouble_ = "the medium fails: " + why;
+  log_.error("copy failed reason={}", quoted(why));
   tell();
+}
+
+// While the peer has everything: alone there is nothing to do but to wait. A command is old when it was seen at an
+// earlier tick, so that the hot path needs no clock for it.
+bool Replica::local_hangs(TimePoint now) {
+  if (options_.disk_timeout <= Duration{} || !orders_.peer_in_sync) return false;
+  bool hangs = false;
+  for (const auto& op : ops_) {
+    const bool waits = (op->stage == Op::Stage::running && !op->local_done) || op->stage == Op::Stage::marking;
+    if (!waits) continue;
+    if (op->watched != op->head.sequence) {
+      op->watched = op->head.sequence;
+      op->watched_since = now;
+    }
+    hangs = hangs || now >= op->watched_since + options_.disk_timeout;
+  }
+  return hangs;
 }
 
 // ---- streams -------------------------------------------------------------------------------------------------------
@@ -224,6 +248,7 @@ void Replica::peer_failed(const std::string& why) {
   trouble_ = "the peer fails: " + why;
   log_.error("peer failed reason={}", quoted(why));
   peer_failed_until_ = seams_.clock.now() + options_.failed_pause;
+  failed_peer_ = orders_.peer_incarnation;
   lose_stream(why);
   tell();
 }

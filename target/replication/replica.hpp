@@ -13,7 +13,8 @@
 // Filling:    extents that may differ are compared by checksums under the range's lock, and what differs is written to
 //             the peer. Commands go on meanwhile and go to both.
 // Failures:   of the peer's stream or medium: reported, and writes wait until Orders let them go. Of the local medium:
-//             reported; while the peer has everything the command is kept until another node leads.
+//             reported, also when it does not end a command; while the peer has everything the command is kept until
+//             another node leads.
 // Threads:    the unit's shard. Ownership: everything it is given is borrowed. Destroy after close(), or when
 //             nothing that was borrowed calls back any more.
 // Allocation: none per request in steady state.
@@ -45,6 +46,7 @@ struct ReplicaOptions {
   std::uint64_t fill_bytes_per_second_min = 0;             // at least, however busy initiators are; 0: half of the time
   Duration stream_grace = std::chrono::milliseconds(600);  // without a stream, before the peer counts as lost
   Duration peer_timeout = std::chrono::seconds(5);         // for one answer of the peer
+  Duration disk_timeout = std::chrono::seconds(10);        // for one command of the medium here; 0: none
   Duration clean_interval = std::chrono::seconds(2);       // how often extents at rest are synchronised and unmarked
   Duration failed_pause = std::chrono::seconds(30);        // before a peer is tried again whose medium failed
 };
@@ -109,6 +111,7 @@ class Replica final : public Store, public StateLog, private PeerStream::Receive
     options_.fill_bytes_per_second = most;
     options_.fill_bytes_per_second_min = least;
   }
+  void set_disk_timeout(Duration most) { options_.disk_timeout = most; }
   [[nodiscard]] const DirtyMap& map() const { return map_; }
   // Everything may differ: the next filling compares all of it.
   void mark_all();
@@ -149,6 +152,8 @@ class Replica final : public Store, public StateLog, private PeerStream::Receive
     RangeLock lock;
     StreamHead head;
     TimePoint sent_at;
+    std::uint64_t watched = 0;  // the sequence that was seen waiting for the medium at `watched_since`
+    TimePoint watched_since;
     std::string text;  // state
     iovec text_part{};
     StateLog::Done state_done;
@@ -201,7 +206,8 @@ class Replica final : public Store, public StateLog, private PeerStream::Receive
   void close_stream();
   void lose_stream(const std::string& why);
   void peer_failed(const std::string& why);
-  void local_failed(const char* doing);
+  void local_failed(const std::string& why);
+  [[nodiscard]] bool local_hangs(TimePoint now);
 
   // --- lead (replica_lead.cpp)
   [[nodiscard]] Op& take_op(Op::Kind kind);
@@ -271,7 +277,7 @@ class Replica final : public Store, public StateLog, private PeerStream::Receive
   Report told_;
   std::uint64_t report_number_ = 0;
   std::string trouble_;
-  bool medium_failed_ = false;
+  bool medium_failed_ = false, medium_hangs_ = false;
 
   std::shared_ptr<PeerStream> stream_;
   std::vector<std::shared_ptr<PeerStream>> ended_streams_;  // closed; whoever called us may be one of them
@@ -280,6 +286,7 @@ class Replica final : public Store, public StateLog, private PeerStream::Receive
   bool stream_ready_ = false;  // lead: ... and was noted
   TimePoint stream_lost_at_;
   TimePoint peer_failed_until_ = TimePoint::min();
+  std::uint64_t failed_peer_ = 0;  // its life
   std::function<void(bool)> prepared_;
 
   // lead

@@ -222,7 +222,7 @@ void Replica::settle(Op& op) {
   const bool peer_holds_all = orders_.peer_in_sync && orders_.peer_needed;
   if (op.status == BlockStatus::io_error && peer_holds_all) {
     // Whoever leads next has it: the command is kept until then.
-    return local_failed(op.kind == Op::Kind::read ? "read" : "write");
+    return local_failed(op.kind == Op::Kind::read ? "it cannot be read" : "it cannot be written");
   }
   if (op.kind == Op::Kind::read) {
     if (!seams_.serving.may_answer(seams_.clock.now())) {
