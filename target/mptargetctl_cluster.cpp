@@ -132,6 +132,12 @@ void join(const Control& control, bool yes) {
   control.change("cluster.join", json::object());
 }
 
+void discard(const Control& control, bool yes) {
+  consent("EVERYTHING that only this node has written since the split will be lost: the other node's data counts.\n",
+          yes);
+  control.change("cluster.discard", json::object());
+}
+
 std::vector<Decision> decisions(const Control& control, std::size_t most) {
   json args = json::object();
   if (most != 0) args["most"] = most;
@@ -188,11 +194,11 @@ void add_copies(CLI::App& pair, const Control& control, ClusterWords& words) {
     const std::string verb = each.word;
     if (verb == "verify") word->add_flag("--repair", words.repair, "copy what differs from the node that serves");
     if (verb == "connect") {
-      word->add_flag("--discard-my-data", words.discard, "after a split: the other node's data counts, as with join");
+      word->add_flag("--discard-my-data", words.discard, "after a split: the other node's data counts");
       word->add_flag("--yes", words.yes, "do not ask");
     }
     word->callback([&, verb] {
-      if (verb == "connect" && words.discard) return join(control, words.yes);
+      if (verb == "connect" && words.discard) return discard(control, words.yes);
       json args{{"lus", words.units}};
       if (verb == "verify") args["repair"] = words.repair;
       control.change("cluster." + verb, args);

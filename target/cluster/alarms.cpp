@@ -23,8 +23,8 @@ void service_alarms(const ClusterStatus& status, const ClusterConfig& config, st
                       !status.peer_heard && status.view.in_sync.size() == 2;
   if (status.split)
     lines.push_back(fmt::format(
-        "SPLIT: nodes {} and {} went on each without the other; neither serves before the one whose data does "
-        "not count joins anew",
+        "SPLIT: nodes {} and {} went on each without the other; neither serves before `mptargetctl cluster connect "
+        "--discard-my-data` is said on the one whose data does not count",
         name(status.self), name(peer)));
   else if (frozen)
     lines.push_back(

@@ -44,6 +44,8 @@ class ClusterControl {
   // The stream to the other copy is made again; is closed, and not made by itself.
   [[nodiscard]] virtual boost::asio::awaitable<Done> connect(UnitNames units) = 0;
   [[nodiscard]] virtual boost::asio::awaitable<Done> disconnect(UnitNames units) = 0;
+  // After a split: what only this node has is given up, and it is filled with what the other has.
+  [[nodiscard]] virtual boost::asio::awaitable<Done> discard() = 0;
   // The copy of this node is given up and filled anew. Refused while nobody else has what it has.
   [[nodiscard]] virtual boost::asio::awaitable<Done> invalidate(UnitNames units) = 0;
   // The copies are compared; blocks that differ are named in the log and, with `repair`, copied from the primary.

@@ -82,6 +82,7 @@ constexpr std::pair<const char*, Command> commands[] = {
     {"cluster.standby", [](ClusterControl& pair, json args) { return pair.standby(args.at("on").get<bool>()); }},
     {"cluster.connect", [](ClusterControl& pair, json args) { return pair.connect(units_of(args)); }},
     {"cluster.disconnect", [](ClusterControl& pair, json args) { return pair.disconnect(units_of(args)); }},
+    {"cluster.discard", [](ClusterControl& pair, json) { return pair.discard(); }},
     {"cluster.invalidate", [](ClusterControl& pair, json args) { return pair.invalidate(units_of(args)); }},
     {"cluster.resync", [](ClusterControl& pair, json args) { return pair.resync(units_of(args)); }},
     {"cluster.verify",

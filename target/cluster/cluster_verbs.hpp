@@ -4,7 +4,7 @@
 //   cluster.log {"most":N}                    -> {"decisions":[{"at","view","what"}...]}
 //   cluster.what_if {"event":WORD}            -> {"lines":[LINE...]}
 //   cluster.init {"force":bool}  cluster.join {}  cluster.switchover {}  cluster.maintenance {"on":bool}   -> {}
-//   cluster.standby {"on":bool}   -> {}
+//   cluster.standby {"on":bool}  cluster.discard {}   -> {}
 //   cluster.connect|disconnect|invalidate|resync {"lus":[NAME...]}  cluster.verify {"lus","repair":bool}   -> {}
 #pragma once
 

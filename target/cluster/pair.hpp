@@ -84,6 +84,7 @@ class Pair final : public ClusterControl {
   [[nodiscard]] boost::asio::awaitable<Done> standby(bool on) override;
   [[nodiscard]] boost::asio::awaitable<Done> connect(UnitNames units) override;
   [[nodiscard]] boost::asio::awaitable<Done> disconnect(UnitNames units) override;
+  [[nodiscard]] boost::asio::awaitable<Done> discard() override;
   [[nodiscard]] boost::asio::awaitable<Done> invalidate(UnitNames units) override;
   [[nodiscard]] boost::asio::awaitable<Done> verify(UnitNames units, bool repair) override;
   [[nodiscard]] boost::asio::awaitable<Done> resync(UnitNames units) override;

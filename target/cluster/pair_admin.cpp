@@ -156,6 +156,19 @@ awaitable<Pair::Done> Pair::disconnect(UnitNames units) {
   co_return Done();
 }
 
+awaitable<Pair::Done> Pair::discard() {
+  Impl& impl = *impl_;
+  if (!impl.takes_part()) co_return impl.not_joined();
+  if (!impl.agreement->fsm().split())
+    co_return std::unexpected(std::string("the pair is not split: there is nothing to choose"));
+  impl.everywhere(impl.copies, [](const PairUnit& unit) { unit.replica->mark_all(); });
+  static_cast<void>(impl.agreement->fsm().give_up(impl.clock.now()));
+  impl.chronicle.because("an administrator gave up what only this node had");
+  impl.agreement->settle();
+  impl.update();
+  co_return Done();
+}
+
 awaitable<Pair::Done> Pair::invalidate(UnitNames units) {
   const auto found = impl_->find(units);
   if (!found) co_return std::unexpected(found.error());

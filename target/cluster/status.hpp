@@ -53,7 +53,7 @@ struct ClusterStatus {
   View view;
   std::string waits_for;  // what keeps this node from serving; empty: nothing
   bool suspect = false;
-  bool split = false;     // both nodes went on alone, and have met
+  bool split = false;   // both nodes went on alone, and have met
   MemberSet held_back;  // nodes that do not take over by themselves: both in maintenance, one that stands by
   std::optional<std::chrono::milliseconds> lease_left;
   bool witness_configured = false, witness_heard = false, peer_heard = false;

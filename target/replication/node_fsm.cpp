@@ -354,8 +354,27 @@ void NodeFsm::start_round(TimePoint now) {
   send_all(Prepare{.ballot = attempt_->ballot}, false);
 }
 
+bool NodeFsm::give_up(TimePoint now) {
+  if (!split_) return false;
+  voter_.forget();
+  suspect_ = true;
+  resumed_ = split_ = false;
+  begin_view(now);
+  return true;
+}
+
 void NodeFsm::learn(const View& decided, TimePoint now) {
   if (!voter_.learn(decided)) return;
+  begin_view(now);
+  // What was under way in an earlier life is told to the peer only by filling it.
+  resumed_ = resumed_ && primary() && !decided.in_sync.only(options_.self);
+  // Our own message comes back when the record is durable.
+  if (primary()) send(options_.self, Beat{}, true);
+  if (decided.in_sync.only(options_.self)) suspect_ = false;  // there is no better copy
+}
+
+// What was under way was about the view before.
+void NodeFsm::begin_view(TimePoint now) {
   keep();
   attempt_.reset();
   tries_ = 0;
@@ -371,12 +390,7 @@ void NodeFsm::learn(const View& decided, TimePoint now) {
     each.restarted = each.asks_to_serve = false;
   }
   ask_until_ = TimePoint::min();
-  // What was under way in an earlier life is told to the peer only by filling it.
-  resumed_ = resumed_ && primary() && !decided.in_sync.only(options_.self);
-  // Our own message comes back when the record is durable.
-  if (primary()) send(options_.self, Beat{}, true);
   asked_ = {};
-  if (decided.in_sync.only(options_.self)) suspect_ = false;  // there is no better copy
   next_beat_ = now;
 }
 

@@ -62,6 +62,9 @@ class NodeFsm {
   // this node is primary again. False: not primary, or the peer is not in sync.
   [[nodiscard]] bool hand_over(TimePoint now);
   void on_fenced(bool off, TimePoint now);
+  // After a split: what was decided here without the peer does not count, and this node joins it as an empty one.
+  // False: there is no split.
+  [[nodiscard]] bool give_up(TimePoint now);
   // Who does not take over by itself. The word that supersedes the others counts; the other node hears of it with the
   // beats, and the owner keeps it over restarts.
   void hold_back(const HeldBack& word, TimePoint now);
@@ -142,6 +145,7 @@ class NodeFsm {
   void start_round(TimePoint now);
   void try_again(TimePoint now);
   void learn(const View& view, TimePoint now);
+  void begin_view(TimePoint now);
   void on_grant(const Message& from, const Grant& grant);
   void on_promise(const Message& from, const Promise& promise, TimePoint now);
   void on_accepted(const Message& from, const Accepted& accepted, TimePoint now);

@@ -44,6 +44,11 @@ Voter::Answer Voter::grant(Member holder, std::uint64_t number, TimePoint now) {
   return Answer::yes;
 }
 
+void Voter::forget() {
+  record_ = {};
+  changed_ = true;
+}
+
 bool Voter::learn(const View& view) {
   if (view.number <= record_.decided.number) return false;
   // A successor was decided, so that a majority had no word out to the old primary, or the old primary asked for it.

@@ -29,6 +29,8 @@ class Voter {
   [[nodiscard]] Answer grant(Member holder, std::uint64_t number, TimePoint now);
   // A view that was decided. True when it was news.
   bool learn(const View& view);
+  // Nothing was decided, promised or voted for, as far as this voter knows: as one that joins.
+  void forget();
 
   [[nodiscard]] const VoteRecord& record() const { return record_; }
   [[nodiscard]] TimePoint leased_until() const { return leased_until_; }

@@ -43,6 +43,7 @@ class RecordingPair final : public ClusterControl {
   awaitable<Done> join() override { return note("join"); }
   awaitable<Done> switchover() override { return note("switchover"); }
   awaitable<Done> maintenance(bool on) override { return note(on ? "maintenance on" : "maintenance off"); }
+  awaitable<Done> discard() override { return note("discard"); }
   awaitable<Done> standby(bool on) override { return note(on ? "standby on" : "standby off"); }
   awaitable<Done> connect(UnitNames units) override { return note("connect" + listed(units)); }
   awaitable<Done> disconnect(UnitNames units) override { return note("disconnect" + listed(units)); }
@@ -110,13 +111,14 @@ TEST_F(ClusterVerbs, ReachWhatTheyMean) {
   EXPECT_TRUE(ask("cluster.maintenance", {{"on", true}}).ok);
   EXPECT_TRUE(ask("cluster.maintenance", {{"on", false}}).ok);
   EXPECT_TRUE(ask("cluster.standby", {{"on", true}}).ok);
+  EXPECT_TRUE(ask("cluster.discard").ok);
   for (const char* verb : {"connect", "disconnect", "invalidate", "resync", "verify"}) {
     EXPECT_TRUE(ask(std::string("cluster.") + verb, {{"lus", {"x", "y"}}}).ok) << verb;
     EXPECT_TRUE(ask(std::string("cluster.") + verb, none).ok) << verb;
   }
   EXPECT_TRUE(ask("cluster.verify", {{"lus", json::array()}, {"repair", true}}).ok);
   EXPECT_THAT(pair_.heard, testing::ElementsAre("init", "init force", "join", "switchover", "maintenance on",
-                                                "maintenance off", "standby on", "connect x y", "connect",
+                                                "maintenance off", "standby on", "discard", "connect x y", "connect",
                                                 "disconnect x y", "disconnect", "invalidate x y", "invalidate",
                                                 "resync x y", "resync", "verify x y", "verify", "verify repair"));
 }

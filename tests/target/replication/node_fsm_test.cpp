@@ -119,6 +119,25 @@ TEST_F(Alone, GoesOnWhenTheOtherJoinsAnew) {
   EXPECT_EQ(node_->peer_life(now_), 7U);
 }
 
+TEST_F(Alone, GivesUpWhatItHasWhenItIsToldTo) {
+  node_.emplace(options(), record(only_a), false, 1, now_);
+  EXPECT_FALSE(node_->give_up(now_)) << "there is no split";
+  hear(only_b);
+  ASSERT_TRUE(node_->give_up(now_));
+  EXPECT_EQ(node_->view().number, 0U);
+  EXPECT_TRUE(node_->suspect()) << "it counts again when it was filled";
+  bool kept = false;
+  for (const Action& action : node_->take_actions()) {
+    const auto* const persist = std::get_if<Persist>(&action);
+    kept = kept || (persist != nullptr && persist->record == VoteRecord());
+  }
+  EXPECT_TRUE(kept) << "also after a restart";
+  hear(only_b);
+  EXPECT_EQ(node_->view(), only_b);
+  EXPECT_FALSE(node_->split());
+  EXPECT_FALSE(node_->may_serve(now_));
+}
+
 TEST_F(Alone, IsNoSplitWhenOneIsMerelyBehind) {
   node_.emplace(options(), record(only_a), false, 1, now_);
   hear(both);
