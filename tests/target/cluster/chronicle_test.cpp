@@ -240,8 +240,8 @@ TEST(Alarms, AreLoudWhenThePairIsSplit) {
   status.serving = false;
   EXPECT_THAT(
       alarms_of(status, sample_config()),
-      ElementsAre("SPLIT: nodes a and b went on each without the other; neither serves before the one whose data "
-                  "does not count joins anew"));
+      ElementsAre("SPLIT: nodes a and b went on each without the other; neither serves before `mptargetctl cluster "
+                  "connect --discard-my-data` is said on the one whose data does not count"));
 }
 
 TEST(Alarms, AreLoudWhenThePairIsFrozen) {
