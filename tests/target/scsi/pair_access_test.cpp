@@ -136,6 +136,16 @@ TEST(PairAccess, StandbyAnswersWhatNeedsNoLeader) {
   EXPECT_EQ(world.state_log.commits, 0u);
 }
 
+// Linux asks for the size when it finds the disk, and never again: a path that was refused it then ends every I/O "beyond
+// the end of the device" after the takeover.
+TEST(PairAccess, StandbyTellsTheSize) {
+  PairWorld world;
+  const auto standing_by = world.run(0, scsi::read_capacity_16_cdb())->answer();
+  EXPECT_TRUE(world.run(0, scsi::read_capacity_10_cdb())->good());
+  world.lead();
+  EXPECT_EQ(world.run(0, scsi::read_capacity_16_cdb())->answer(), standing_by);
+}
+
 TEST(PairAccess, AnUnavailableNodeSaysNothingOfReservations) {
   PairWorld world;
   const auto keys = UnitWorld::cdb({0x5e, 0, 0, 0, 0, 0, 0, 0x10, 0, 0});

@@ -32,6 +32,7 @@ TEST(PortGroups, StandbyTakesNoReadsButTellsWhy) {
   EXPECT_EQ(world.run(0, scsi::read_cdb(0, 1))->told(), sense::alua_standby);
   EXPECT_TRUE(world.run(0, scsi::inquiry_cdb())->good());
   EXPECT_TRUE(world.run(0, scsi::mode_sense_6_cdb(8))->good());
+  EXPECT_TRUE(world.run(0, scsi::read_capacity_16_cdb())->good());
   world.unit->set_access_state(1, scsi::AccessState::unavailable, [](error_code) {});
   world.hear_all();
   EXPECT_EQ(world.run(0, scsi::mode_sense_6_cdb(8))->told(), sense::alua_unavailable);
