@@ -28,6 +28,7 @@ PORTAL0=10.77.0.2 PORTAL1=10.77.1.2
 LAB= NS_I= NS_T=
 LAB_PIDS=()   # everything that must be gone at the end
 LAB_CHECKS=0 LAB_FAILED=0
+LAB_POLL=${LAB_POLL:-0.02}   # seconds between two looks; where a program takes a second to start, looking is work
 
 # ---- what a test says
 
@@ -71,7 +72,7 @@ wait_until() {
   local limit=$1 what=$2 begin=$EPOCHREALTIME; shift 2
   while ! "$@" > /dev/null 2>&1; do
     if passed_seconds "$begin" "$limit"; then failed "$what: not within $limit s"; return 1; fi
-    sleep 0.02
+    sleep "$LAB_POLL"
   done
   local took=$(( (${EPOCHREALTIME/[.,]/} - ${begin/[.,]/}) / 1000 ))
   passed "$what ($took ms)"
@@ -81,7 +82,7 @@ wait_quietly() {
   local limit=$1 begin=$EPOCHREALTIME; shift
   while ! "$@" > /dev/null 2>&1; do
     passed_seconds "$begin" "$limit" && return 1
-    sleep 0.02
+    sleep "$LAB_POLL"
   done
 }
 passed_seconds() { [ $(( ${EPOCHREALTIME/[.,]/} - ${1/[.,]/} )) -gt $(( $2 * 1000000 )) ]; }

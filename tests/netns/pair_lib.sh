@@ -33,12 +33,17 @@ address_of() { echo "${NET_PREFIX[$2]}.${HOST_NUMBER[$1]}"; }
 nic_of() { case $1 in i) echo "eth${2#svc}" ;; *) echo "$2" ;; esac; }
 other_node() { case $1 in a) echo b ;; b) echo a ;; esac; }
 
-# pair_begin PROGRAM...: all namespaces, networks and cables; nothing runs
+# pair_begin PROGRAM...: all namespaces, networks and cables; nothing runs. PAIR_INITIATOR_PID: whose namespace is the
+# initiator's, instead of one of its own (the kernel's own initiator lives in the first one only).
 pair_begin() {
   lab_open nft "$@"
   local node net
   for node in i a b w s; do
-    new_namespace
+    if [ "$node" = i ] && [ -n "${PAIR_INITIATOR_PID:-}" ]; then
+      NEW_NAMESPACE=$PAIR_INITIATOR_PID
+    else
+      new_namespace
+    fi
     NS[$node]=$NEW_NAMESPACE
     in_node "$node" ip link set lo up
   done
@@ -88,8 +93,8 @@ everything_mended() {
 
 # ---- the two nodes and the witness
 
-# pair_config [LINE...]: what both nodes read; the lines go into the section cluster. Two units: disk (64 MiB, LUN 0), and
-# plain (16 MiB, LUN 1) for initiators of the virtual address.
+# pair_config [LINE...]: what both nodes read; the lines go into the section cluster. Two units: disk (LUN 0, 64 MiB or
+# PAIR_DISK_MIB), and plain (16 MiB, LUN 1) for initiators of the virtual address.
 pair_config() {
   local node net group=0 portals
   (umask 077 && head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' > "$LAB/key")
@@ -110,7 +115,7 @@ pair_config() {
       printf 'portal_group %d {\n%s  node %s\n}\n' $((++group)) "$portals" "$node"
     done
     printf 'portal_group %d {\n  portal %s\n  virtual yes\n}\n' $((++group)) "$VIP"
-    pair_unit disk 64M
+    pair_unit disk "${PAIR_DISK_MIB:-64}M"
     pair_unit plain 16M
     printf 'target %s {\n  lun 0 disk\n  lun 1 plain\n}\n' "$IQN"
   } > "$LAB/pair.conf"
@@ -184,7 +189,7 @@ pctl() { local node=$1; shift; in_node "$node" mptargetctl --root "$LAB/$node" "
 # ---- what the nodes say. The line of a unit that readers of /proc/drbd know:
 #      0: cs:Connected ro:Primary/Secondary ds:UpToDate/UpToDate C r-----          (s-----: a primary that may not answer)
 
-pair_lines() { in_node "$1" timeout 2 mptargetctl --root "$LAB/$1" cluster status --brief 2> /dev/null | grep 'cs:'; }
+pair_lines() { in_node "$1" timeout "$((2 * STRETCH))" mptargetctl --root "$LAB/$1" cluster status --brief 2> /dev/null | grep 'cs:'; }
 serves() { node_runs "$1" && pair_lines "$1" | grep -q 'ro:Primary/.* C r'; }   # NODE
 one_serves() {
   if serves a; then ! serves b; else serves b; fi

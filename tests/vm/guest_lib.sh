@@ -1,4 +1,5 @@
-# The guest's side of the stories: the words of the laboratory (tests/netns/lib.sh), and those about open-iscsi. Sourced.
+# The guest's side of the stories: the words of the laboratory (tests/netns/lib.sh), and those about open-iscsi and
+# dm-multipath. Sourced.
 #
 #   guest: eth0 10.78.0.1 ──── 10.78.0.2, the target's portal group 1
 #          eth1 10.78.1.1 ──── 10.78.1.2, the target's portal group 2
@@ -16,6 +17,14 @@ guest_begin() {
     ip addr add "10.78.$i.1/24" dev "eth$i"
     ip link set "eth$i" up
   done
+  start_iscsid
+  for i in "$GROUP1" "$GROUP2"; do
+    wait_quietly 20 bash -c "exec 3<> /dev/tcp/$i/3260" || die "the target does not answer at $i"
+  done
+  exits 0 "discovery of portal group 1" iscsiadm -m discovery -t sendtargets -p "$GROUP1"
+}
+
+start_iscsid() {
   mkdir -p /run/lock/iscsi /run/initctl /etc/iscsi
   echo "InitiatorName=iqn.2026-11.example.lab:guest" > /etc/iscsi/initiatorname.iscsi
   # Emulation is slow: a ping may take a second and says nothing of the target.
@@ -23,10 +32,6 @@ guest_begin() {
     -e 's/^\(node.session.timeo.replacement_timeout\) = .*/\1 = 5/' /etc/iscsi/iscsid.conf
   modprobe -a iscsi_tcp sd_mod sg
   iscsid -f > "$LAB/iscsid.log" 2>&1 &
-  for i in "$GROUP1" "$GROUP2"; do
-    wait_quietly 20 bash -c "exec 3<> /dev/tcp/$i/3260" || die "the target does not answer at $i"
-  done
-  exits 0 "discovery of portal group 1" iscsiadm -m discovery -t sendtargets -p "$GROUP1"
 }
 
 guest_end() {
@@ -78,3 +83,45 @@ disk_of() {
   return 1
 }
 no_session() { ! ls -d /sys/class/iscsi_session/session* > /dev/null 2>&1; }
+
+# ---- dm-multipath
+
+MAP=   # the name of the map, once find_map found one
+# The path groups as `multipath -ll` has them: one line each, "PRIO STATUS DISK...", best first.
+path_groups() {
+  multipath -ll "$MAP" 2> /dev/null | awk '
+    /policy=/ {if (line != "") print line; match($0, /prio=-?[0-9]+/); prio = substr($0, RSTART + 5, RLENGTH - 5)
+               match($0, /status=[a-z]+/); line = prio " " substr($0, RSTART + 7, RLENGTH - 7); next}
+    / sd[a-z]+ / {for (i = 1; i <= NF; ++i) if ($i ~ /^sd[a-z]+$/) line = line " " $i}
+    END {if (line != "") print line}'
+}
+groups_are() { path_groups > "$LAB/groups"; [ "$(tr '\n' ';' < "$LAB/groups")" = "$1" ]; }
+active_disk_is() { path_groups | grep -qE "^-?[0-9]+ active $1\$"; }
+written() { awk '{print $7}' "/sys/block/$1/stat"; }  # sectors
+grows() { local before=$2; [ "$(written "$1")" -gt $((before + 64)) ]; }
+find_map() { MAP=$(multipathd show maps raw format "%n" 2> /dev/null | head -1); [ -n "$MAP" ] && [ -b "/dev/mapper/$MAP" ]; }
+
+prepare_multipath() {
+  # multipathd lives on udev's events and its names. Elsewhere udev is left out: its probes of each new disk cost time.
+  /lib/systemd/systemd-udevd --daemon 2> /dev/null
+  modprobe -a dm_multipath dm_service_time scsi_dh_alua
+  cat > /etc/multipath.conf << 'CONF'
+defaults {
+  find_multipaths no
+  user_friendly_names no
+  path_grouping_policy group_by_prio
+  failback immediate
+  polling_interval 1
+  max_polling_interval 2
+  no_path_retry 30
+  verbosity 2
+}
+blacklist {
+  devnode "^(vd|nbd|loop|ram)"
+}
+CONF
+}
+start_multipathd() {
+  multipathd -d -s > "$LAB/multipathd.log" 2>&1 &
+  MULTIPATHD=$!
+}

@@ -1,44 +1,11 @@
 # Story: dm-multipath with the alua handler over two target port groups: their states make the path groups, a change of
 # state moves the I/O, and so does a portal that is gone. Sourced in the guest.
 
-MAP=
-# The path groups as `multipath -ll` has them: one line each, "PRIO STATUS DISK...", best first.
-path_groups() {
-  multipath -ll "$MAP" 2> /dev/null | awk '
-    /policy=/ {if (line != "") print line; match($0, /prio=-?[0-9]+/); prio = substr($0, RSTART + 5, RLENGTH - 5)
-               match($0, /status=[a-z]+/); line = prio " " substr($0, RSTART + 7, RLENGTH - 7); next}
-    / sd[a-z]+ / {for (i = 1; i <= NF; ++i) if ($i ~ /^sd[a-z]+$/) line = line " " $i}
-    END {if (line != "") print line}'
-}
-groups_are() { path_groups > "$LAB/groups"; [ "$(tr '\n' ';' < "$LAB/groups")" = "$1" ]; }
-active_disk_is() { path_groups | grep -qE "^-?[0-9]+ active $1\$"; }
-written() { awk '{print $7}' "/sys/block/$1/stat"; }  # sectors
-grows() { local before=$2; [ "$(written "$1")" -gt $((before + 64)) ]; }
-find_map() { MAP=$(multipathd show maps raw format "%n" 2> /dev/null | head -1); [ -n "$MAP" ] && [ -b "/dev/mapper/$MAP" ]; }
-
 story "dm-multipath with ALUA over two portal groups"
-# multipathd lives on udev's events and its names. Elsewhere udev is left out: its probes of each new disk cost time.
-/lib/systemd/systemd-udevd --daemon 2> /dev/null
-modprobe -a dm_multipath dm_service_time scsi_dh_alua
-cat > /etc/multipath.conf << 'CONF'
-defaults {
-  find_multipaths no
-  user_friendly_names no
-  path_grouping_policy group_by_prio
-  failback immediate
-  polling_interval 1
-  max_polling_interval 2
-  no_path_retry 30
-  verbosity 2
-}
-blacklist {
-  devnode "^(vd|nbd|loop|ram)"
-}
-CONF
+prepare_multipath
 exits 0 "discovery of portal group 2" iscsiadm -m discovery -t sendtargets -p "$GROUP2"
 check "portal group 1 is optimized, portal group 2 is not" host alua 1=active/optimized 2=active/non-optimized
-multipathd -d -s > "$LAB/multipathd.log" 2>&1 &
-MULTIPATHD=$!
+start_multipathd
 exits 0 "login to portal group 1" login "$IQN.alua" "$GROUP1"
 exits 0 "login to portal group 2" login "$IQN.alua" "$GROUP2"
 wait_quietly 20 disk_of "$IQN.alua" "$GROUP1" || die "no disk through portal group 1"
