@@ -138,6 +138,15 @@ const char* name(Bug bug) {
   return "?";
 }
 
+void SimResult::add(const SimResult& other) {
+  for (const auto figure :
+       {&SimResult::writes_acknowledged, &SimResult::reads_answered, &SimResult::states_acknowledged, &SimResult::views,
+        &SimResult::events, &SimResult::takeovers, &SimResult::power_cuts, &SimResult::kills, &SimResult::failed_disks,
+        &SimResult::splits}) {
+    this->*figure += other.*figure;
+  }
+}
+
 SimResult simulate(const SimOptions& options) {
   SimResult result = Sim(options).run();
   // The same once more, told in lines.

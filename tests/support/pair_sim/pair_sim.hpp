@@ -47,6 +47,19 @@ struct SimResult {
   std::vector<std::string> trace;  // the last events before it; without one, when they were asked for
   std::uint64_t writes_acknowledged = 0, reads_answered = 0, states_acknowledged = 0, views = 0, events = 0,
                 takeovers = 0, power_cuts = 0, kills = 0, failed_disks = 0, splits = 0;
+  void add(const SimResult& other);  // the figures
+};
+
+// What a pair may be configured to be.
+struct Setting {
+  const char* name;
+  SimOptions options;
+};
+inline constexpr Setting settings[] = {
+    {"witness", {.witness = true}},
+    {"freeze", {.witness = false, .on_peer_loss = PeerLoss::freeze}},
+    {"fence", {.witness = false, .on_peer_loss = PeerLoss::fence}},
+    {"continue", {.witness = false, .on_peer_loss = PeerLoss::proceed}},
 };
 
 [[nodiscard]] SimResult simulate(const SimOptions& options);

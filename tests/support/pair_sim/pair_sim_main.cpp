@@ -1,11 +1,15 @@
 // Many seeds of the pair's simulator, on all cores, until they are done or the time is over.
 //
-//   pair_sim --seeds 1000000                      all settings, a million seeds each
+//   pair_sim --seeds 250000 --progress 60         all settings in turn, so many seeds of each
+//   pair_sim --new-seeds --seconds 180            seeds that nobody has seen, for three minutes
 //   pair_sim --setting witness --from 17 --seeds 1 --trace
+//
+// No seed is used by two settings. A violation is told at once, with the words that show it again.
+// Exit status: 0 when every seed of every setting kept the promises; 1 when one did not; 2 when nothing was tried.
 #include <fmt/format.h>
 
-#include <unistd.h>
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -25,93 +29,133 @@ using namespace mpath::target::replication::test;
 struct Wanted {
   std::string setting;  // empty: all
   std::uint64_t from = 1;
-  std::uint64_t seeds = 1000;
-  double seconds = 0;  // 0: no limit
+  std::uint64_t seeds = 1000;  // of each setting
+  double seconds = 0;          // 0: no limit
+  double progress = 0;         // seconds between two reports; 0: none
   unsigned jobs = std::max(1U, std::thread::hardware_concurrency());
   bool trace = false;
+  Bug bug = Bug::none;
 };
 
+// What came of the seeds of one setting.
 struct Tally {
-  std::mutex mutex;
-  std::uint64_t seeds = 0, writes = 0, reads = 0, states = 0, takeovers = 0, kills = 0, power_cuts = 0, disks = 0,
-                splits = 0, events = 0;
-  std::vector<std::pair<std::uint64_t, std::string>> violations;
+  const Setting* setting = nullptr;
+  std::uint64_t first_seed = 0;
+  std::uint64_t seeds = 0, violations = 0;
+  SimResult sum;
 };
 
-// Returns whether every seed kept the promises.
-bool run(const Wanted& wanted, const std::string& name, SimOptions options) {
-  Tally tally;
-  std::atomic<std::uint64_t> next = wanted.from;
-  const auto begin = std::chrono::steady_clock::now();
-  const auto over = [&] {
-    const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - begin;
-    return wanted.seconds > 0 && passed.count() >= wanted.seconds;
-  };
-  const auto work = [&] {
-    for (std::uint64_t seed = next++; seed < wanted.from + wanted.seeds && !over(); seed = next++) {
-      SimOptions mine = options;
-      mine.seed = seed;
-      mine.trace = wanted.trace;
-      const SimResult result = simulate(mine);
-      const std::scoped_lock lock(tally.mutex);
-      ++tally.seeds;
-      tally.writes += result.writes_acknowledged;
-      tally.reads += result.reads_answered;
-      tally.states += result.states_acknowledged;
-      tally.disks += result.failed_disks;
-      tally.takeovers += result.takeovers;
-      tally.kills += result.kills;
-      tally.power_cuts += result.power_cuts;
-      tally.splits += result.splits;
-      tally.events += result.events;
-      if (!result.violation.empty()) tally.violations.emplace_back(seed, result.violation);
-      if (wanted.trace) fmt::print("{}\n", fmt::join(result.trace, "\n"));
-      if (tally.seeds % 100 == 0 && ::isatty(STDERR_FILENO) != 0) {
-        fmt::print(stderr, "\r{:>8} {:3} %  {} violations ", name, 100 * tally.seeds / wanted.seeds,
-                   tally.violations.size());
-      }
+class Run {
+ public:
+  explicit Run(const Wanted& wanted) : wanted_(wanted) {
+    for (const Setting& setting : settings) {
+      if (wanted.setting.empty() || wanted.setting == setting.name)
+        tallies_.push_back({.setting = &setting, .first_seed = wanted.from + tallies_.size() * wanted.seeds});
     }
-  };
-  std::vector<std::jthread> threads;
-  for (unsigned job = 1; job < wanted.jobs; ++job) threads.emplace_back(work);
-  work();
-  threads.clear();
-  fmt::print(
-      "{:>8}: {} seeds, {} writes and {} states acknowledged, {} reads, {} takeovers, {} kills, {} power cuts, "
-      "{} failed disks, {} splits, {} events, {} violations\n",
-      name, tally.seeds, tally.writes, tally.states, tally.reads, tally.takeovers, tally.kills, tally.power_cuts,
-      tally.disks, tally.splits, tally.events, tally.violations.size());
-  for (const auto& [seed, what] : tally.violations) fmt::print("  seed {}: {}\n", seed, what);
-  return tally.violations.empty();
-}
+  }
+
+  int run() {
+    std::vector<std::jthread> threads;
+    for (unsigned job = 1; job < wanted_.jobs; ++job) threads.emplace_back([this] { work(); });
+    work();
+    threads.clear();
+    report();
+    const bool tried =
+        std::ranges::all_of(tallies_, [](const Tally& tally) { return tally.sum.writes_acknowledged > 0; });
+    const bool kept = std::ranges::all_of(tallies_, [](const Tally& tally) { return tally.violations == 0; });
+    if (!kept) return 1;
+    if (!tried) fmt::print("too little was tried to say anything\n");
+    return tried ? 0 : 2;
+  }
+
+ private:
+  [[nodiscard]] double passed() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+  }
+
+  // The settings take turns, so that each has its share whenever it ends.
+  void work() {
+    const std::uint64_t all = wanted_.seeds * tallies_.size();
+    for (std::uint64_t turn = next_++; turn < all; turn = next_++) {
+      if (wanted_.seconds > 0 && passed() >= wanted_.seconds) return;
+      Tally& tally = tallies_[turn % tallies_.size()];
+      SimOptions options = tally.setting->options;
+      options.seed = tally.first_seed + turn / tallies_.size();
+      options.bug = wanted_.bug;
+      options.trace = wanted_.trace;
+      const SimResult result = simulate(options);
+      const std::scoped_lock lock(mutex_);
+      note(tally, options.seed, result);
+    }
+  }
+
+  void note(Tally& tally, std::uint64_t seed, const SimResult& result) {
+    ++tally.seeds;
+    tally.sum.add(result);
+    if (!result.violation.empty()) {
+      ++tally.violations;
+      fmt::print("VIOLATION --setting {} --from {} --seeds 1: {}\n", tally.setting->name, seed, result.violation);
+      std::fflush(stdout);
+    }
+    if (wanted_.trace) fmt::print("{}\n", fmt::join(result.trace, "\n"));
+    if (wanted_.progress > 0 && passed() >= reported_ + wanted_.progress) {
+      reported_ = passed();
+      report();
+    }
+  }
+
+  void report() {
+    std::uint64_t seeds = 0;
+    for (const Tally& tally : tallies_) {
+      const SimResult& sum = tally.sum;
+      seeds += tally.seeds;
+      fmt::print(
+          "{:>8}: {} seeds from {}, {} writes, {} states acknowledged, {} reads, {} takeovers, {} kills, {} power "
+          "cuts, "
+          "{} failed disks, {} splits, {} events, {} violations\n",
+          tally.setting->name, tally.seeds, tally.first_seed, sum.writes_acknowledged, sum.states_acknowledged,
+          sum.reads_answered, sum.takeovers, sum.kills, sum.power_cuts, sum.failed_disks, sum.splits, sum.events,
+          tally.violations);
+    }
+    fmt::print("{} seeds in {:.0f} s: {:.0f} a second\n", seeds, passed(), static_cast<double>(seeds) / passed());
+    std::fflush(stdout);
+  }
+
+  const Wanted wanted_;
+  const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+  std::atomic<std::uint64_t> next_ = 0;
+  std::mutex mutex_;
+  std::vector<Tally> tallies_;
+  double reported_ = 0;
+};
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  const std::map<std::string, SimOptions> settings{
-      {"witness", {.witness = true}},
-      {"freeze", {.witness = false, .on_peer_loss = PeerLoss::freeze}},
-      {"fence", {.witness = false, .on_peer_loss = PeerLoss::fence}},
-      {"continue", {.witness = false, .on_peer_loss = PeerLoss::proceed}},
-  };
   Wanted wanted;
-  CLI::App app("Runs the simulator of a fail-over pair over many seeds", "pair_sim");
-  app.add_option("--setting", wanted.setting, "witness, freeze, fence or continue; all of them without it")
-      ->check(CLI::IsMember({"witness", "freeze", "fence", "continue"}));
-  app.add_option("--from", wanted.from, "the first seed");
-  app.add_option("--seeds", wanted.seeds, "how many");
-  app.add_option("--seconds", wanted.seconds, "stop after that long, for each setting");
-  app.add_option("--jobs", wanted.jobs, "threads")->check(CLI::Range(1, 1024));
-  std::string bug;
+  std::vector<std::string> names;
+  for (const Setting& setting : settings) names.emplace_back(setting.name);
   std::map<std::string, Bug> known;
   for (const Bug each : bugs) known.emplace(name(each), each);
+  std::string bug;
+  bool new_seeds = false;
+  CLI::App app("Runs the simulator of a fail-over pair over many seeds", "pair_sim");
+  app.add_option("--setting", wanted.setting, "one of them; all without it")->check(CLI::IsMember(names));
+  auto* const from = app.add_option("--from", wanted.from, "the first seed of the first setting");
+  app.add_flag("--new-seeds", new_seeds, "begin at a seed made of the date")->excludes(from);
+  auto* const seeds = app.add_option("--seeds", wanted.seeds, "how many, of each setting");
+  app.add_option("--seconds", wanted.seconds, "stop after that long");
+  app.add_option("--progress", wanted.progress, "seconds between two reports");
+  app.add_option("--jobs", wanted.jobs, "threads")->check(CLI::Range(1, 1024));
   app.add_option("--bug", bug, "plants one: the simulator should find it")->check(CLI::IsMember(known));
   app.add_flag("--trace", wanted.trace, "print the last events of each seed");
   CLI11_PARSE(app, argc, argv);
-  bool kept = true;
-  for (auto [setting, options] : settings) {
-    if (!bug.empty()) options.bug = known.at(bug);
-    if (wanted.setting.empty() || wanted.setting == setting) kept = run(wanted, setting, options) && kept;
+  if (wanted.seconds > 0 && seeds->count() == 0) wanted.seeds = 100'000'000;
+  if (!bug.empty()) wanted.bug = known.at(bug);
+  if (new_seeds) {
+    const auto now = std::chrono::system_clock::now().time_since_epoch();
+    wanted.from =
+        static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(now).count()) * 1'000'000'000;
   }
-  return kept ? 0 : 1;
+  return Run(wanted).run();
 }
