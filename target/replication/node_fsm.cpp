@@ -136,6 +136,7 @@ std::string NodeFsm::waits_for(TimePoint now) const {
 // ---- events --------------------------------------------------------------------------------------------------------
 
 void NodeFsm::on_message(const Message& message, TimePoint now) {
+  notice_pause(now);
   if (message.from != options_.self) {
     Contact& from = contact(message.from);
     if (from.incarnation != message.incarnation) {
@@ -145,12 +146,13 @@ void NodeFsm::on_message(const Message& message, TimePoint now) {
     }
     from.met = true;
     from.heard = std::max(from.heard, now);
-    from.suspect = message.suspect;
     learn(message.decided, now);
-    if (message.from == peer_of(options_.self) && message.decided == view()) heard_at_view_ = true;
+    // What it said under an older view may come late: it may have been filled since.
+    if (message.decided == view()) from.suspect = message.suspect;
     if (message.from == peer_of(options_.self)) {
       fencing_ = Fencing::no;
       compare(message.decided);
+      if (message.decided == view() && now >= old_words_until_) heard_at_view_ = true;
     }
     if (const auto* const beat = std::get_if<Beat>(&message.body); beat != nullptr && holds_data(message.from)) {
       from.asks_to_serve = beat->asks_to_serve && message.decided == view();
@@ -255,7 +257,7 @@ void NodeFsm::on_fenced(bool off, TimePoint now) {
 
 // The view that this node would like to be the next, if any.
 void NodeFsm::decide_what_to_want(TimePoint now) {
-  listen_again(now);
+  notice_pause(now);
   const View& at = view();
   const Member self = options_.self;
   const Member peer = peer_of(self);
@@ -303,11 +305,13 @@ void NodeFsm::decide_what_to_want(TimePoint now) {
   if (peer_gone || contact(peer).suspect || contact(peer).restarted) want(alone_here, now);
 }
 
-// Who was stopped for a while has not listened: where silence of the peer is all that there is to go by, it counts from
-// now on. What the peer has said meanwhile is about to be found.
-void NodeFsm::listen_again(TimePoint now) {
-  if (!options_.witness && now >= ran_at_ + options_.deadtime / 2) {
-    for (Contact& each : contacts_) each.heard = std::max(each.heard, now);
+// Who was stopped for a while may have been voted out meanwhile, as one that was away: before it goes on alone it has
+// to hear its peer at the present view, and what it finds first was said before.
+void NodeFsm::notice_pause(TimePoint now) {
+  const Duration unusual = options_.deadtime / 2;
+  if (options_.on_peer_loss == PeerLoss::proceed && now >= ran_at_ + unusual) {
+    heard_at_view_ = false;
+    old_words_until_ = now + unusual;
   }
   ran_at_ = std::max(ran_at_, now);
 }

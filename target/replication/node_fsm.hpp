@@ -138,7 +138,7 @@ class NodeFsm {
   [[nodiscard]] bool ours_is_open() const;
 
   void decide_what_to_want(TimePoint now);
-  void listen_again(TimePoint now);
+  void notice_pause(TimePoint now);
   void compare(const View& of_peer);
   void unfill();
   void want(const View& view, TimePoint now);
@@ -168,6 +168,7 @@ class NodeFsm {
   bool handing_over_ = false;
   bool split_ = false;
   TimePoint ran_at_;  // when we looked around last
+  TimePoint old_words_until_ = TimePoint::min();
   bool peer_lost_ = false;
   std::optional<std::uint64_t> peer_filled_;  // its incarnation
   bool heard_at_view_ = false;                // the peer, at the decided view, since our start

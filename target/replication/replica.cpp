@@ -103,6 +103,11 @@ void Replica::begin_role() {
   clean_at_ = seams_.clock.now() + options_.clean_interval;
   touched_.assign(touched_.size(), true);
   set_tick();
+  if (std::exchange(state_unsaid_, false) && on_state && !closing_) {
+    const auto state = decode_lu_state(state_text_);
+    CHECK(state);
+    on_state(*state);
+  }
   tell();
 }
 

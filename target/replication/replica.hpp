@@ -90,7 +90,8 @@ class Replica final : public Store, public StateLog, private PeerStream::Receive
   [[nodiscard]] const Orders& orders() const { return orders_; }
   // Called with each report that differs from the one before. It must not call back: it may come from anywhere inside.
   std::function<void(const Report&)> on_report;
-  // follow: the leader changed the state; it is durable here.
+  // The state became another one, and is durable here: the leader changed it, or a change of our own was not answered
+  // before we ceased to lead. Comes before the role that follows is reported as ready.
   std::function<void(const LuState&)> on_state;
 
   // --- with streams
@@ -305,7 +306,8 @@ class Replica final : public Store, public StateLog, private PeerStream::Receive
   std::vector<std::uint64_t> cleaning_;
   bool clean_under_way_ = false;
   TimePoint clean_at_;
-  std::string state_text_;  // the newest state: in force, or on its way
+  std::string state_text_;     // the newest state: in force, or on its way
+  bool state_unsaid_ = false;  // it is durable here, and its owner was told that it is not in force
 
   // filling
   std::vector<bool> to_fill_;

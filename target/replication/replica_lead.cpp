@@ -251,6 +251,7 @@ void Replica::finish(Op& op, BlockStatus status) {
   const bool locks = op.kind == Op::Kind::read || op.kind == Op::Kind::write;
   BlockRequest* const upper = op.upper;
   const StateLog::Done state_done = std::exchange(op.state_done, nullptr);
+  if (state_done && status == BlockStatus::shutdown && op.status == BlockStatus::ok) state_unsaid_ = true;
   op.stage = Op::Stage::idle;
   if (locks) locks_.release(op.lock);
   put_op(op);

@@ -14,7 +14,8 @@ void History::begun(const std::shared_ptr<Write>& write) {
 void History::acknowledged(const Write& write) {
   Block& block = blocks_[write.block];
   std::erase_if(block.open, [&](const auto& open) { return open.expired() || open.lock().get() == &write; });
-  block.possible = coming(block);
+  // An answer that was on its way when all power was lost says nothing of what is left, unless it was synchronised.
+  if (write.through || !block.doubtful.contains(write.value)) block.possible = coming(block);
   block.possible.insert(write.value);
   if (write.through) {
     block.since_through = {write.value};
@@ -43,7 +44,10 @@ bool History::settled(std::size_t block) const {
 }
 
 void History::total_loss() {
-  for (Block& block : blocks_) block.possible.insert(block.since_through.begin(), block.since_through.end());
+  for (Block& block : blocks_) {
+    block.possible.insert(block.since_through.begin(), block.since_through.end());
+    block.doubtful.merge(coming(block));
+  }
 }
 
 std::string History::possible(std::size_t block) const {

@@ -51,6 +51,7 @@ class History {
   struct Block {
     std::set<std::uint64_t> possible{nothing};
     std::vector<std::weak_ptr<Write>> open;             // without an answer: they come while somebody holds them
+    std::set<std::uint64_t> doubtful;                   // were open when all power was lost
     std::vector<std::uint64_t> since_through{nothing};  // what may be left when all power is lost: since the last FUA
   };
   [[nodiscard]] static std::set<std::uint64_t> coming(const Block& block);

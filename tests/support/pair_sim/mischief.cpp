@@ -47,8 +47,10 @@ void Mischief::strike() {
     case 1:
     case 2:
       return hit.stop(false);
-    case 3:
-      return world.pause(victim, milliseconds(world.roll(3000)));
+    case 3: {
+      const bool deaf = world.chance(50);
+      return world.pause(victim, milliseconds(world.roll(3000)), deaf);
+    }
     case 4:
       return cut(victim, other);
     case 5:

@@ -56,6 +56,7 @@ void World::happen(Event event) {
     if (!host.up || (event.life && *event.life != host.life)) return;
     if (event.from && *event.from != *event.host && cut(*event.from, *event.host)) return;
     if (now_ < host.paused_until) {
+      if (event.from && host.deaf) return;
       host.asleep.push_back(std::move(event.what));
       return;
     }
@@ -91,9 +92,10 @@ void World::stop(Member host) {
   ended.paused_until = TimePoint::min();
 }
 
-void World::pause(Member host, Duration how_long) {
+void World::pause(Member host, Duration how_long, bool deaf) {
   if (!up(host) || paused(host)) return;
-  note("{} pauses for {} ms", name(host), how_long / std::chrono::milliseconds(1));
+  note("{} pauses{} for {} ms", name(host), deaf ? " deaf" : "", how_long / std::chrono::milliseconds(1));
+  of(host).deaf = deaf;
   of(host).paused_until = now_ + how_long;
   in(host, how_long, [this, host, life = life(host)] {
     // What came meanwhile is found in any order.

@@ -53,7 +53,8 @@ class World final : public SimConnection::Net, private LogSink {
   [[nodiscard]] Duration from_local(Member host, Duration duration) const;
   void start(Member host);
   void stop(Member host);
-  void pause(Member host, Duration how_long);
+  // `deaf`: what is sent to it meanwhile is lost, as when a virtual machine is stopped; else it is found afterwards.
+  void pause(Member host, Duration how_long, bool deaf);
 
   // --- links
   [[nodiscard]] bool cut(Member from, Member to) const override {
@@ -82,6 +83,7 @@ class World final : public SimConnection::Net, private LogSink {
   struct Host {
     bool up = false;
     TimePoint paused_until = TimePoint::min();
+    bool deaf = false;          // while it is paused
     std::int64_t fast_ppm = 0;  // of its clock
     std::uint64_t life = 0;
     std::deque<Task> asleep;

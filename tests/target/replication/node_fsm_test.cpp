@@ -154,16 +154,37 @@ TEST_F(Alone, GoesOnWhenThePeerIsSilent) {
   EXPECT_EQ(node_->view(), only_a);
 }
 
-TEST_F(Alone, DoesNotTakeItsOwnPauseForThePeersSilence) {
+TEST_F(Alone, AfterAPauseHearsThePeerBeforeItGoesOnAlone) {
   node_.emplace(options(), record(both), false, 1, now_);
   hear(both);
   run_for(milliseconds(100));
   now_ += std::chrono::seconds(3);
-  run_for(options().deadtime - milliseconds(50));
+  hear(both);  // it was said before the pause
+  run_for(std::chrono::seconds(20));
   EXPECT_EQ(node_->view(), both);
   hear(only_b);
   EXPECT_EQ(node_->view(), only_b);
   EXPECT_FALSE(node_->split());
+}
+
+// A node that has lost its memory, beside one that was filled just before: the words of the time before come late.
+TEST_F(Alone, DoesNotBelieveAnOldWordThatThePeerIsSuspect) {
+  NodeOptions options{.self = Member::a, .witness = false};
+  node_.emplace(options, record(both), true, 1, now_);
+  const View before{.number = 4, .primary = Member::a, .in_sync = {Member::a}};
+  Message late{.from = Member::b, .incarnation = 7, .suspect = true, .decided = before, .body = Beat()};
+  node_->on_message(late, now_);
+  const auto prepares = [this] {
+    return std::ranges::any_of(node_->take_actions(), [](const Action& action) {
+      const auto* const send = std::get_if<Send>(&action);
+      return send != nullptr && std::holds_alternative<Prepare>(send->message.body);
+    });
+  };
+  EXPECT_FALSE(prepares());
+  // When it says so now, none is better than the other: the last primary goes on.
+  late.decided = both;
+  node_->on_message(late, now_);
+  EXPECT_TRUE(prepares());
 }
 
 }  // namespace
