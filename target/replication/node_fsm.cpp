@@ -28,6 +28,7 @@ NodeFsm::NodeFsm(const NodeOptions& options, const VoteRecord& record, bool susp
       round_(voter_.record().promised.round),
       next_beat_(now) {
   for (Contact& each : contacts_) each.heard = now;
+  old_words_until_ = now + options_.deadtime / 2;
   // Our vote alone decided it.
   if (const auto vote = voter_.record().accepted; vote && vote->stand_in && vote->ballot.proposer == options_.self) {
     voter_.learn(vote->view);
@@ -305,12 +306,15 @@ void NodeFsm::decide_what_to_want(TimePoint now) {
   if (peer_gone || contact(peer).suspect || contact(peer).restarted) want(alone_here, now);
 }
 
-// Who was stopped for a while may have been voted out meanwhile, as one that was away: before it goes on alone it has
-// to hear its peer at the present view, and what it finds first was said before.
+// Who was stopped for a while has not listened: silence counts from now on, and what a fence handler has said is too
+// old. What is found first was said before. Without a handler this node may have been voted out meanwhile, as one that
+// was away: before it goes on alone it has to hear its peer at the present view.
 void NodeFsm::notice_pause(TimePoint now) {
   const Duration unusual = options_.deadtime / 2;
-  if (options_.on_peer_loss == PeerLoss::proceed && now >= ran_at_ + unusual) {
-    heard_at_view_ = false;
+  if (!options_.witness && now >= ran_at_ + unusual) {
+    for (Contact& each : contacts_) each.heard = std::max(each.heard, now);
+    fencing_ = Fencing::no;
+    if (options_.on_peer_loss == PeerLoss::proceed) heard_at_view_ = false;
     old_words_until_ = now + unusual;
   }
   ran_at_ = std::max(ran_at_, now);

@@ -147,6 +147,7 @@ TEST_F(Alone, IsNoSplitWhenOneIsMerelyBehind) {
 
 TEST_F(Alone, GoesOnWhenThePeerIsSilent) {
   node_.emplace(options(), record(both), false, 1, now_);
+  run_for(options().deadtime / 2);
   hear(both);
   run_for(options().deadtime - milliseconds(50));
   EXPECT_EQ(node_->view(), both);
@@ -154,8 +155,17 @@ TEST_F(Alone, GoesOnWhenThePeerIsSilent) {
   EXPECT_EQ(node_->view(), only_a);
 }
 
+TEST_F(Alone, DoesNotGoOnAfterAStartOnWhatWasSaidBefore) {
+  node_.emplace(options(), record(both), false, 1, now_);
+  run_for(milliseconds(100));
+  hear(both);
+  run_for(std::chrono::seconds(20));
+  EXPECT_EQ(node_->view(), both);
+}
+
 TEST_F(Alone, AfterAPauseHearsThePeerBeforeItGoesOnAlone) {
   node_.emplace(options(), record(both), false, 1, now_);
+  run_for(options().deadtime / 2);
   hear(both);
   run_for(milliseconds(100));
   now_ += std::chrono::seconds(3);
@@ -165,6 +175,31 @@ TEST_F(Alone, AfterAPauseHearsThePeerBeforeItGoesOnAlone) {
   hear(only_b);
   EXPECT_EQ(node_->view(), only_b);
   EXPECT_FALSE(node_->split());
+}
+
+TEST_F(Alone, AfterAPauseListensBeforeItHasThePeerFenced) {
+  NodeOptions fences = options();
+  fences.on_peer_loss = PeerLoss::fence;
+  node_.emplace(fences, record(both), false, 1, now_);
+  run_for(fences.deadtime / 2);
+  hear(both);
+  const auto asked = [this](Duration time) {
+    bool fence = false;
+    for (const TimePoint end = now_ + time; now_ < end; now_ += milliseconds(10)) {
+      node_->on_time(now_);
+      for (const Action& action : node_->take_actions()) fence = fence || std::holds_alternative<Fence>(action);
+    }
+    return fence;
+  };
+  now_ += std::chrono::seconds(3);
+  EXPECT_FALSE(asked(fences.deadtime - milliseconds(50)));
+  EXPECT_TRUE(asked(std::chrono::seconds(2)));
+  // What the handler says is too old when this node was stopped meanwhile.
+  now_ += std::chrono::seconds(3);
+  node_->on_time(now_);
+  node_->on_fenced(true, now_);
+  run_for(milliseconds(300));
+  EXPECT_EQ(node_->view(), both);
 }
 
 // A node that has lost its memory, beside one that was filled just before: the words of the time before come late.
