@@ -14,6 +14,7 @@
 #include "base/task_group.hpp"
 #include "base/units.hpp"
 #include "target/cluster/action_queue.hpp"
+#include "target/cluster/etcd_witness.hpp"
 #include "target/cluster/held_back_file.hpp"
 #include "target/cluster/life_file.hpp"
 #include "target/replication/record_file.hpp"
@@ -100,6 +101,7 @@ struct Agreement::Impl : std::enable_shared_from_this<Impl> {
   replication::HeldBack held_back;  // as it is on the medium, or on its way there
   std::optional<NodeFsm> fsm;
   std::optional<AgreementLinks> links;
+  std::unique_ptr<EtcdWitness> etcd;
   ActionQueue queue;
   bool fencing = false;
   bool fence_anew = false;  // asked for again while the command of before ran: its answer came too late
@@ -171,6 +173,13 @@ struct Agreement::Impl : std::enable_shared_from_this<Impl> {
     const auto receive = [this](const Message& message) { on_message(message); };
     links.emplace(control, clock, std::move(wanted), receive, log);
     if (auto opened = links->open(); !opened) return opened;
+    if (!options.etcd.empty()) {
+      EtcdWitnessOptions third{.endpoints = options.etcd,
+                               .cluster = options.cluster,
+                               .lease = options.node.lease,
+                               .deadtime = options.node.deadtime};
+      etcd = std::make_unique<EtcdWitness>(control, clock, std::move(third), receive, log);
+    }
     found = part = true;
     incarnation = life->incarnation();
     trouble.clear();
@@ -237,6 +246,9 @@ struct Agreement::Impl : std::enable_shared_from_this<Impl> {
       if (auto* const send = std::get_if<Send>(&action)) {
         if (send->to == options.node.self) {
           deliver_to_ourselves(std::move(send->message));
+        } else if (send->to == Member::witness && etcd != nullptr) {
+          if (fsm->knows_all_votes()) etcd->offer(fsm->view());
+          etcd->ask(send->message);
         } else {
           links->send(send->to, send->message);
         }
@@ -274,6 +286,7 @@ struct Agreement::Impl : std::enable_shared_from_this<Impl> {
     trouble = std::move(why);
     part = false;
     links->close();
+    if (etcd != nullptr) etcd->stop();
     alarm->cancel();
     log.error("takes no part any more reason={}", mpath::quoted(trouble));
     tell();
@@ -390,6 +403,7 @@ Agreement::~Agreement() {
   impl_->part = false;
   impl_->alarm.reset();
   impl_->links.reset();
+  impl_->etcd.reset();
 }
 
 awaitable<Outcome> Agreement::start() {
@@ -426,6 +440,7 @@ awaitable<void> Agreement::stop(bool in_order) {
   impl.part = false;
   impl.alarm.reset();
   if (impl.links) impl.links->close();
+  if (impl.etcd != nullptr) co_await impl.etcd->close();
   co_await impl.tasks.close();
   if (in_order && impl.life) {
     const auto work = [&impl] { return impl.life->end(); };
@@ -481,7 +496,9 @@ std::uint64_t Agreement::incarnation() const {
 }
 
 std::vector<LinkStatus> Agreement::links() const {
-  return impl_->links ? impl_->links->status() : std::vector<LinkStatus>();
+  auto all = impl_->links ? impl_->links->status() : std::vector<LinkStatus>();
+  if (impl_->etcd != nullptr) all.push_back(impl_->etcd->status());
+  return all;
 }
 
 void Agreement::set_keys(const ClusterKeys& keys) {
@@ -493,6 +510,7 @@ std::vector<std::string> Agreement::alarms() const {
   const Impl& impl = *impl_;
   std::vector<std::string> lines;
   if (!impl.trouble.empty()) lines.push_back(impl.trouble);
+  if (impl.etcd != nullptr && !impl.etcd->trouble().empty()) lines.push_back("witness: " + impl.etcd->trouble());
   if (impl.writes_slowly()) lines.push_back(impl.slow_line());
   if (impl.life && impl.fsm && impl.fsm->suspect()) lines.push_back("suspect: " + impl.life->reason());
   if (!impl.fence_failed.empty()) lines.push_back("the fence command failed: " + impl.fence_failed);

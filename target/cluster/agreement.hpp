@@ -40,6 +40,7 @@ struct AgreementOptions {
   std::filesystem::path directory;  // var/lib/mptarget/cluster
   std::vector<LinkOptions> links;   // make_links()
   ClusterKeys keys;
+  std::vector<Portal> etcd;            // instead of a witness on the links
   FenceOptions fence;                  // with PeerLoss::fence
   std::optional<std::string> boot_id;  // instead of the kernel's: a loss of memory, played
 };

@@ -270,6 +270,7 @@ awaitable<std::expected<void, std::string>> Pair::start(std::vector<PairUnit> un
   options.directory = impl.directory;
   options.links = make_links(impl.self, impl.config.addresses_of(Member::a), impl.config.addresses_of(Member::b),
                              impl.config.witness);
+  options.etcd = impl.config.etcd;
   options.keys = impl.keys;
   options.fence.command = impl.config.fence;
   options.fence.timeout = impl.config.fence_timeout;

@@ -18,7 +18,7 @@ ClusterStatus Pair::Impl::status() {
   ClusterStatus status;
   status.name = config.name;
   status.self = self;
-  status.witness_configured = !config.witness.empty();
+  status.witness_configured = config.has_witness();
   status.virtual_address = address.text();
   status.virtual_address_here = address.here();
   status.serving = serves;

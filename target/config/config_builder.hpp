@@ -57,7 +57,7 @@ class ConfigBuilder {
   void build_cluster(const Item& item);
   [[nodiscard]] mpath::replication::Member which_node(const Item& item);
   void build_links(const Item& item, ClusterConfig& cluster);
-  std::vector<Portal> addresses(const Item& item, std::string_view key);
+  std::vector<Portal> addresses(const Item& item, std::string_view key, std::uint16_t port);
   void build_times(const SettingValues& values, ClusterConfig& cluster);
   void build_peer_loss(const Item& item, ClusterConfig& cluster);
   void build_virtual_ip(const ConfigEntry& entry, ClusterConfig& cluster);

@@ -82,6 +82,7 @@ struct VirtualIp {
 enum class AutoFailback : std::uint8_t { off, on };
 
 inline constexpr std::uint16_t cluster_port = 7788;
+inline constexpr std::uint16_t etcd_port = 2379;
 inline constexpr std::size_t cluster_links_max = 8;
 
 // The pair that this node is one of. Links: address i of a leads to address i of b, and of the witness if it has as
@@ -91,7 +92,8 @@ struct ClusterConfig {
   mpath::replication::Member self = mpath::replication::Member::a;
   std::string key_file;
   std::array<std::vector<Portal>, 2> addresses;  // of a and b, equally many, at least one
-  std::vector<Portal> witness;                   // empty: there is none
+  std::vector<Portal> witness;                   // empty: there is none, or it is in etcd
+  std::vector<Portal> etcd;                      // endpoints of the etcd that votes instead of a witness
   std::chrono::milliseconds keepalive{100}, warntime{300}, deadtime{600}, initdead{10'000}, lease{400};
   unsigned drift_percent = 2;
   replication::PeerLoss on_peer_loss = replication::PeerLoss::freeze;
@@ -107,6 +109,7 @@ struct ClusterConfig {
   Origin origin;
   std::string fingerprint;
 
+  [[nodiscard]] bool has_witness() const { return !witness.empty() || !etcd.empty(); }
   [[nodiscard]] const std::vector<Portal>& addresses_of(mpath::replication::Member member) const {
     return member == mpath::replication::Member::witness ? witness : addresses[static_cast<std::size_t>(member)];
   }

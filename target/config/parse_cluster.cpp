@@ -44,6 +44,8 @@ std::vector<std::string> split(std::string_view text, std::string_view separator
   return items;
 }
 
+constexpr std::string_view etcd_scheme = "etcd://";
+
 bool usable(const Portal& portal) {
   return portal.port != 0 && portal.address != "0.0.0.0" && portal.address != "::";
 }
@@ -52,7 +54,7 @@ bool usable(const Portal& portal) {
 
 replication::NodeOptions node_options(const ClusterConfig& cluster) {
   return {.self = cluster.self,
-          .witness = !cluster.witness.empty(),
+          .witness = cluster.has_witness(),
           .on_peer_loss = cluster.on_peer_loss,
           .keepalive = cluster.keepalive,
           .deadtime = cluster.deadtime,
@@ -116,16 +118,13 @@ Member ConfigBuilder::which_node(const Item& item) {
   return Member::a;
 }
 
-std::vector<Portal> ConfigBuilder::addresses(const Item& item, std::string_view key) {
+std::vector<Portal> ConfigBuilder::addresses(const Item& item, std::string_view key, std::uint16_t port) {
   std::vector<Portal> all;
   for (const ConfigEntry& entry : item.section.entries) {
     if (entry.key != key || (key == "witness" && entry.value == "none")) continue;
-    for (const std::string& text : split(entry.value, ", \t")) {
-      if (text.starts_with("etcd:")) {
-        complain(entry.origin, "a witness in etcd is not built: mptargetd --witness is one, on any third machine");
-        continue;
-      }
-      const auto address = parse_portal(text, cluster_port);
+    for (std::string text : split(entry.value, ", \t")) {
+      if (key == "witness" && text.starts_with(etcd_scheme)) text.erase(0, etcd_scheme.size());
+      const auto address = parse_portal(text, port);
       if (!address)
         complain(entry.origin, fmt::format("{}: {}", key, address.error()));
       else if (!usable(*address))
@@ -140,8 +139,15 @@ std::vector<Portal> ConfigBuilder::addresses(const Item& item, std::string_view 
 void ConfigBuilder::build_links(const Item& item, ClusterConfig& cluster) {
   const SettingValues& values = values_of(item);
   const std::size_t problems = result_.problems.size();
-  cluster.addresses = {addresses(item, "address_a"), addresses(item, "address_b")};
-  cluster.witness = addresses(item, "witness");
+  cluster.addresses = {addresses(item, "address_a", cluster_port), addresses(item, "address_b", cluster_port)};
+  const auto in_etcd = [](const ConfigEntry& entry) {
+    return entry.key == "witness" && entry.value.starts_with(etcd_scheme);
+  };
+  if (std::ranges::any_of(item.section.entries, in_etcd)) {
+    cluster.etcd = addresses(item, "witness", etcd_port);
+  } else {
+    cluster.witness = addresses(item, "witness", cluster_port);
+  }
   if (result_.problems.size() != problems) return;
   const std::size_t links = cluster.addresses[0].size();
   if (links == 0 || cluster.addresses[1].empty())
@@ -161,7 +167,7 @@ void ConfigBuilder::build_links(const Item& item, ClusterConfig& cluster) {
   std::vector<Portal> seen;
   for (const auto& [key, list] :
        {std::pair("address_a", &cluster.addresses[0]), std::pair("address_b", &cluster.addresses[1]),
-        std::pair("witness", &cluster.witness)}) {
+        std::pair("witness", &cluster.witness), std::pair("witness", &cluster.etcd)}) {
     for (const Portal& address : *list) {
       if (std::ranges::find(seen, address) != seen.end())
         complain(values.origin(key), fmt::format("{} stands here twice", format_portal(address)));
@@ -207,7 +213,7 @@ void ConfigBuilder::build_peer_loss(const Item& item, ClusterConfig& cluster) {
   for (const ConfigEntry& entry : item.section.entries) {
     if (entry.key == "fence") cluster.fence = entry.words;
   }
-  if (!cluster.witness.empty()) {
+  if (cluster.has_witness()) {
     if (values.is_set("on_peer_loss"))
       warn(values.origin("on_peer_loss"), "on_peer_loss has no effect with a witness: the majority decides");
     cluster.on_peer_loss = replication::PeerLoss::freeze;

@@ -142,7 +142,8 @@ constexpr std::array rows{
             .key = "witness",
             .type = text,
             .fallback = "none",
-            .doc = "ADDRESS[:PORT], ...: the witness on the same links; none: there is none",
+            .doc = "ADDRESS[:PORT], ...: the witness on the same links; etcd://ADDRESS[:PORT], ...: the third vote is kept in "
+                   "etcd; none: there is none",
             .repeatable = true},
     Setting{.section = "cluster",
             .key = "keepalive",

@@ -90,6 +90,9 @@ class NodeFsm {
   }
   // No other node can become primary without us: what was decided, and what we voted for, names nobody else.
   [[nodiscard]] bool alone() const;
+  // Whether nothing beyond view() can have been decided that is known to nobody but a witness: this node is alone, or both
+  // data nodes are at it.
+  [[nodiscard]] bool knows_all_votes() const { return view().number > 0 && (alone() || heard_at_view_); }
   // Nodes that must hold a write before it is acknowledged.
   [[nodiscard]] MemberSet holders() const;
   // Whether what the peer sends under the view `number` may be written here.

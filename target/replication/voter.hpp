@@ -29,6 +29,8 @@ class Voter {
   [[nodiscard]] Answer grant(Member holder, std::uint64_t number, TimePoint now);
   // A view that was decided. True when it was news.
   bool learn(const View& view);
+  // Somebody else than the primary is not helped before then: a word of which is known from elsewhere.
+  void resume(TimePoint leased_until) { leased_until_ = leased_until; }
   // Nothing was decided, promised or voted for, as far as this voter knows: as one that joins.
   void forget();
 

@@ -2,8 +2,12 @@
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <signal.h>
+#include <spawn.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
@@ -11,6 +15,7 @@
 
 #include "base/unique_fd.hpp"
 #include "target/cluster/witness.hpp"
+#include "target/config/parse.hpp"
 #include "tests/target/cluster/world.hpp"
 
 namespace mpath::target::cluster {
@@ -41,13 +46,15 @@ class Pair : public test::World {
   }
 
   AgreementOptions options(Member self) {
-    AgreementOptions made{.node = {.self = self, .witness = with_witness_, .on_peer_loss = on_peer_loss_},
-                          .cluster = "lab",
-                          .directory = folder(self),
-                          .links = make_links(self, addresses(0), addresses(1), with_witness_ ? addresses(2) : none_),
-                          .keys = {.current = key_of("the key of the laboratory"), .previous = std::nullopt},
-                          .fence = fence_,
-                          .boot_id = boot_id_};
+    AgreementOptions made{
+        .node = {.self = self, .witness = with_witness_, .on_peer_loss = on_peer_loss_},
+        .cluster = "lab",
+        .directory = folder(self),
+        .links = make_links(self, addresses(0), addresses(1), with_witness_ && etcd_.empty() ? addresses(2) : none_),
+        .keys = {.current = key_of("the key of the laboratory"), .previous = std::nullopt},
+        .etcd = etcd_,
+        .fence = fence_,
+        .boot_id = boot_id_};
     return made;
   }
   [[nodiscard]] fs::path folder(Member member) const { return directory_ / name(member); }
@@ -113,7 +120,7 @@ class Pair : public test::World {
 
   // Both in sync, a serves.
   void make_whole() {
-    if (with_witness_) start_witness();
+    if (with_witness_ && etcd_.empty()) start_witness();
     ASSERT_TRUE(start(Member::a));
     ASSERT_TRUE(start(Member::b));
     const View first = view(1, Member::a, {Member::a});
@@ -133,11 +140,103 @@ class Pair : public test::World {
   FenceOptions fence_;
   std::optional<std::string> boot_id_;
   Duration witness_lease_ = replication::NodeOptions().lease;
-  std::vector<Portal> none_;
+  std::vector<Portal> none_, etcd_;
   std::array<std::unique_ptr<Agreement>, 2> nodes_;
   std::unique_ptr<Witness> witness_;
   View whole_;
 };
+
+// With the third vote in a real etcd.
+class PairWithEtcd : public Pair {
+ protected:
+  void SetUp() override {
+    if (!fs::exists("/usr/bin/etcd")) GTEST_SKIP() << "SKIPPED: etcd (etcd-server) is missing";
+    etcd_ = {{.address = loopback(5).address, .port = 2379}};
+    start_etcd();
+  }
+  ~PairWithEtcd() override { stop_etcd(); }
+
+  void start_etcd() {
+    const std::string url = "http://" + format_portal(etcd_.front());
+    const std::string peer_url = "http://" + etcd_.front().address + ":2380";
+    std::vector<std::string> words{"/usr/bin/etcd",
+                                   "--data-dir",
+                                   (directory_ / "etcd").string(),
+                                   "--listen-client-urls",
+                                   url,
+                                   "--advertise-client-urls",
+                                   url,
+                                   "--listen-peer-urls",
+                                   peer_url,
+                                   "--initial-advertise-peer-urls",
+                                   peer_url,
+                                   "--initial-cluster",
+                                   "default=" + peer_url,
+                                   "--logger",
+                                   "zap",
+                                   "--log-outputs",
+                                   "/dev/null"};
+    std::vector<char*> arguments;
+    for (std::string& word : words) arguments.push_back(word.data());
+    arguments.push_back(nullptr);
+    posix_spawn_file_actions_t files;
+    posix_spawn_file_actions_init(&files);
+    posix_spawn_file_actions_addopen(&files, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+    ASSERT_EQ(::posix_spawn(&process_, words.front().c_str(), &files, nullptr, arguments.data(), environ), 0);
+    posix_spawn_file_actions_destroy(&files);
+  }
+  void stop_etcd() {
+    if (process_ == 0) return;
+    ::kill(process_, SIGKILL);
+    ::waitpid(process_, nullptr, 0);
+    process_ = 0;
+  }
+  bool hears_etcd(Member member) { return hears(member, Member::witness); }
+
+  pid_t process_ = 0;
+};
+
+TEST_F(PairWithEtcd, TakesOverWithItsVoteAndGoesOnWithoutIt) {
+  make_whole();
+  ASSERT_FALSE(HasFatalFailure());
+  ASSERT_TRUE(until([&] { return hears_etcd(Member::a) && hears_etcd(Member::b); }));
+  kill(Member::a);
+  ASSERT_TRUE(until_serves(Member::b));
+  EXPECT_EQ(fsm(Member::b).view(), view(3, Member::b, {Member::b}));
+  ASSERT_TRUE(start(Member::a));
+  ASSERT_TRUE(until_at(Member::a, view(3, Member::b, {Member::b})));
+  ASSERT_TRUE(fill(Member::b));
+  ASSERT_TRUE(until_at(Member::a, view(4, Member::b, both)));
+
+  // Both nodes are a majority without it; and who says nothing is not heard.
+  stop_etcd();
+  ASSERT_TRUE(until([&] { return !hears_etcd(Member::a) && !hears_etcd(Member::b); }));
+  EXPECT_TRUE(until_serves(Member::b));
+  EXPECT_THAT(at(Member::b)->alarms(), Contains(HasSubstr("etcd")));
+  // A follower without it is no majority.
+  kill(Member::b);
+  ASSERT_TRUE(until([&] { return !hears(Member::a, Member::b); }));
+  EXPECT_FALSE(until([&] { return serves(Member::a); }, 2 * replication::NodeOptions().deadtime));
+  start_etcd();
+  EXPECT_TRUE(until_serves(Member::a));
+  EXPECT_EQ(fsm(Member::a).view(), view(5, Member::a, {Member::a}));
+}
+
+// etcd was replaced by an empty one: the votes begin again with what both nodes know, not with what one alone does.
+TEST_F(PairWithEtcd, BeginsAnewWhenEtcdWasLost) {
+  make_whole();
+  ASSERT_FALSE(HasFatalFailure());
+  kill(Member::b);
+  kill(Member::a);
+  stop_etcd();
+  fs::remove_all(directory_ / "etcd");
+  start_etcd();
+  ASSERT_TRUE(start(Member::b));
+  EXPECT_FALSE(until([&] { return serves(Member::b); }, 3 * replication::NodeOptions().deadtime));
+  ASSERT_TRUE(start(Member::a));
+  EXPECT_TRUE(until([&] { return serves(Member::a) || serves(Member::b); }));
+  EXPECT_TRUE(until([&] { return hears_etcd(Member::a) && hears_etcd(Member::b); }));
+}
 
 TEST_F(Pair, TakesNoPartBeforeInit) {
   ASSERT_TRUE(start(Member::a));

@@ -74,7 +74,8 @@ TEST(ClusterConfig, ReadsEverySetting) {
           " witness 10.1.0.3:9999, [fd00::3]\n keepalive 200ms; warntime 500ms; deadtime 1s; initdead 20s; lease "
           "600ms\n"
           " drift 5; fence_timeout 3s; auto_failback when-synced; preferred b; virtual_ip 10.0.0.10/24 dev eth0\n"
-          " virtual_ip fd00:1::10/64\n resync_rate_max 100M; resync_rate_min 1M; protocol C; verify_interval 24h; disk_timeout 3s\n") +
+          " virtual_ip fd00:1::10/64\n resync_rate_max 100M; resync_rate_min 1M; protocol C; verify_interval 24h; "
+          "disk_timeout 3s\n") +
       "portal_group 3 { portal 10.0.0.10; portal [fd00:1::10]; virtual yes }\n";
   ASSERT_THAT(problems(text), IsEmpty());
   const TargetdConfig config = parse(text).config;
@@ -170,7 +171,9 @@ INSTANTIATE_TEST_SUITE_P(
         Row{"port_zero", " address_a 10.3.0.1:0\n", "a certain address and port"},
         Row{"twice", " witness 10.1.0.1\n", "10.1.0.1:7788 stands here twice"},
         Row{"witness_links", " witness 10.1.0.3, 10.2.0.3, 10.3.0.3\n", "the witness has 3 addresses on 2 links"},
-        Row{"etcd", " witness etcd://10.0.0.9:2379\n", "a witness in etcd is not built"},
+        Row{"etcd_name", " witness etcd://example.org:2379\n", "witness: \"example.org:2379\" is no ADDRESS[:PORT]"},
+        Row{"etcd_twice", " witness etcd://10.0.0.9, 10.0.0.9:2379\n", "10.0.0.9:2379 stands here twice"},
+        Row{"loss_with_etcd", " witness etcd://10.0.0.9\n on_peer_loss continue\n", "no effect with a witness"},
         Row{"keepalive", " keepalive 300ms\n", "c:2: keepalive (300ms) must be shorter than warntime (300ms)"},
         Row{"warntime", " warntime 600ms\n", "warntime (600ms) must be shorter than deadtime (600ms)"},
         Row{"initdead", " initdead 500ms\n", "initdead (500ms) must not be shorter than deadtime (600ms)"},
@@ -256,6 +259,18 @@ TEST(ClusterConfig, TakesTheClassicSeconds) {
   EXPECT_EQ(parse(text).config.cluster->deadtime, std::chrono::seconds(30));
   EXPECT_EQ(parse(text).config.cluster->lease, std::chrono::seconds(20));
   EXPECT_THAT(problems(pair(" keepalive 2; warntime 10; deadtime 15; initdead 120\n")), IsEmpty());
+}
+
+TEST(ClusterConfig, FindsTheThirdVoteInEtcd) {
+  const std::string text = pair(" witness etcd://10.0.0.9, 10.0.0.10:2380 [fd00::9]:2379\n");
+  ASSERT_THAT(problems(text), IsEmpty());
+  const ClusterConfig cluster = *parse(text).config.cluster;
+  EXPECT_THAT(cluster.witness, IsEmpty());
+  ASSERT_EQ(cluster.etcd.size(), 3U);
+  EXPECT_EQ(format_portal(cluster.etcd[0]), "10.0.0.9:2379");
+  EXPECT_EQ(format_portal(cluster.etcd[1]), "10.0.0.10:2380");
+  EXPECT_EQ(format_portal(cluster.etcd[2]), "[fd00::9]:2379");
+  EXPECT_TRUE(node_options(cluster).witness);
 }
 
 TEST(ClusterConfig, KeepsTheWordsOfTheFenceCommand) {
