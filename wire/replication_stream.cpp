@@ -38,6 +38,7 @@ std::uint8_t flags_allowed(StreamOp op) {
     case StreamOp::zero:
       return flag_fua | flag_fill | flag_may_unmap;
     case StreamOp::map:
+    case StreamOp::link:
       return flag_last;
     case StreamOp::flush:
     case StreamOp::state:
@@ -51,8 +52,9 @@ std::uint8_t flags_allowed(StreamOp op) {
   return 0;
 }
 
-bool known(std::uint8_t op) {
-  return op >= static_cast<std::uint8_t>(StreamOp::write) && op <= static_cast<std::uint8_t>(StreamOp::map);
+bool known(std::uint8_t op, std::uint16_t version) {
+  const StreamOp last = version == 1 ? StreamOp::map : StreamOp::link;
+  return op >= static_cast<std::uint8_t>(StreamOp::write) && op <= static_cast<std::uint8_t>(last);
 }
 
 // BlockStatus on the wire: never renumber.
@@ -106,6 +108,7 @@ bool has_its_body(const StreamHead& head) {
     case StreamOp::fill_end:
     case StreamOp::map_taken:
     case StreamOp::ack:
+    case StreamOp::link:
       return head.body_bytes == 0;
   }
   return false;
@@ -116,25 +119,32 @@ bool makes_sense(const StreamHead& head) {
   return head.length <= std::numeric_limits<std::uint64_t>::max() - head.offset;
 }
 
+bool is_numbered_right(const StreamHead& head, std::uint16_t version) {
+  if (version == 1) return head.number == 0 && head.seen == 0;
+  return (head.number == 0) == (head.op == StreamOp::link);
+}
+
 // The head up to its own checksum, and the rest.
 constexpr std::size_t head_checksum_at = 8;
 std::uint32_t head_checksum(std::span<const std::byte> head) {
   Crc32c crc;
   crc.add(head.first(head_checksum_at));
-  crc.add(head.subspan(head_checksum_at + 4, stream_head_bytes - head_checksum_at - 4));
+  crc.add(head.subspan(head_checksum_at + 4));
   return crc.value();
 }
 
 }  // namespace
 
-StreamHeadBytes encode_stream_head(const StreamHead& head, std::uint32_t body_checksum) {
+void encode_stream_head(const StreamHead& head, std::uint32_t body_checksum, std::uint16_t version,
+                        std::span<std::byte> place) {
   const std::uint8_t flags = flags_of(head);
+  const auto op = static_cast<std::uint8_t>(head.op);
+  CHECK(place.size() == stream_head_bytes(version) && known(op, version) && is_numbered_right(head, version));
   CHECK((flags & ~flags_allowed(head.op)) == 0 && makes_sense(head) && has_its_body(head));
   CHECK(head.body_bytes > 0 || body_checksum == 0);
-  StreamHeadBytes bytes{};
-  Writer writer{bytes};
-  writer.u16(stream_version);
-  writer.u8(static_cast<std::uint8_t>(head.op));
+  Writer writer{place};
+  writer.u16(version);
+  writer.u8(op);
   writer.u8(flags);
   writer.u32(head.body_bytes);
   writer.u32(0);
@@ -142,17 +152,20 @@ StreamHeadBytes encode_stream_head(const StreamHead& head, std::uint32_t body_ch
   writer.u64(head.sequence);
   writer.u64(head.offset);
   writer.u64(head.length);
-  writer.u8(status_code(head.status));
-  writer.skip(7);
+  writer.u64(std::uint64_t{status_code(head.status)} << 56);  // and seven bytes that are free
+  if (version > 1) {
+    writer.u64(head.number);
+    writer.u64(head.seen);
+  }
   CHECK(writer.ok() && writer.remaining() == 0);
-  Writer checksum{std::span(bytes).subspan(head_checksum_at, 4)};
-  checksum.u32(head_checksum(bytes));
-  return bytes;
+  Writer checksum{place.subspan(head_checksum_at, 4)};
+  checksum.u32(head_checksum(place));
 }
 
-Result<DecodedStreamHead> decode_stream_head(std::span<const std::byte> bytes) {
-  if (bytes.size() < stream_head_bytes) return failure(WireErrc::truncated);
-  Reader reader(bytes.first(stream_head_bytes));
+Result<DecodedStreamHead> decode_stream_head(std::span<const std::byte> bytes, std::uint16_t version) {
+  if (bytes.size() < stream_head_bytes(version)) return failure(WireErrc::truncated);
+  bytes = bytes.first(stream_head_bytes(version));
+  Reader reader(bytes);
   const std::uint16_t spoken = reader.u16();
   const std::uint8_t op = reader.u8();
   const std::uint8_t flags = reader.u8();
@@ -166,9 +179,13 @@ Result<DecodedStreamHead> decode_stream_head(std::span<const std::byte> bytes) {
   head.length = reader.u64();
   const std::uint8_t status = reader.u8();
   const auto reserved = reader.bytes(7);
+  if (version > 1) {
+    head.number = reader.u64();
+    head.seen = reader.u64();
+  }
   if (checksum != head_checksum(bytes)) return failure(WireErrc::bad_digest);
-  if (spoken != stream_version) return failure(WireErrc::bad_version);
-  if (!known(op)) return failure(WireErrc::bad_opcode);
+  if (spoken != version) return failure(WireErrc::bad_version);
+  if (!known(op, version)) return failure(WireErrc::bad_opcode);
   head.op = static_cast<StreamOp>(op);
   const bool clean = std::ranges::all_of(reserved, [](std::byte byte) { return byte == std::byte{0}; });
   if ((flags & ~flags_allowed(head.op)) != 0 || status >= statuses.size() || !clean) {
@@ -180,7 +197,7 @@ Result<DecodedStreamHead> decode_stream_head(std::span<const std::byte> bytes) {
   head.may_unmap = (flags & flag_may_unmap) != 0;
   head.last = (flags & flag_last) != 0;
   head.status = statuses[status];
-  if (!makes_sense(head)) return failure(WireErrc::bad_field);
+  if (!makes_sense(head) || !is_numbered_right(head, version)) return failure(WireErrc::bad_field);
   if (!has_its_body(head)) return failure(WireErrc::bad_length);
   if (head.body_bytes == 0 && decoded.body_checksum != 0) return failure(WireErrc::bad_field);
   return decoded;
@@ -257,6 +274,7 @@ StreamAuth read_auth(Reader& reader, bool later_version) {
 }
 
 constexpr std::size_t hello_fixed_bytes = 2 + 2 + 16 + 16 + 1 + 8 + 10 + 8 + 4 + 8 + 1 + nonce_bytes;
+constexpr std::size_t hello_links_bytes = 8 + 1 + 1;  // behind the name
 constexpr std::size_t welcome_fixed_bytes = 2 + 1 + 8 + 1 + nonce_bytes;
 
 }  // namespace
@@ -294,6 +312,11 @@ std::vector<std::byte> encode(const Hello& hello) {
   const auto unit_name = std::string_view(hello.unit_name).substr(0, name_bytes_max);
   fields.u8(static_cast<std::uint8_t>(unit_name.size()));
   fields.text(unit_name);
+  if (hello.version_max > 1) {
+    fields.u64(hello.stream);
+    fields.u8(hello.link);
+    fields.u8(hello.joins ? 1 : 0);
+  }
   return message.end();
 }
 
@@ -319,8 +342,16 @@ Result<Hello> decode_hello(std::span<const std::byte> bytes) {
   const std::size_t name_bytes = reader.u8();
   const bool cut = reader.ok() && name_bytes > reader.remaining();
   if (!cut) hello.unit_name = reader.text(name_bytes);
+  const bool short_of_links = !cut && reader.ok() && hello.version_max > 1 && reader.remaining() < hello_links_bytes;
+  if (!cut && !short_of_links && hello.version_max > 1) {
+    hello.stream = reader.u64();
+    hello.link = reader.u8();
+    const std::uint8_t joins = reader.u8();
+    hello.joins = joins == 1;
+    if (hello.link >= stream_links_max || joins > 1) reader.fail();
+  }
   if (hello.version_min == 0 || hello.version_min > hello.version_max) reader.fail();
-  return ended(reader, later, std::move(hello), cut);
+  return ended(reader, later, std::move(hello), cut || short_of_links);
 }
 
 std::vector<std::byte> encode(const Welcome& welcome) {

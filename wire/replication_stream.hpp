@@ -5,7 +5,9 @@
 //   leader ── write, zero, flush, state, sums, fill_end, map_taken ──► follower
 //   leader ◄────────────────── ack, sums_answer, map ──────────────── follower
 //
-// A message: a head with a checksum of its own, then `body_bytes` of body, of which the head has the checksum.
+// A message: a head with a checksum of its own, then `body_bytes` of body, of which the head has the checksum. From version
+// 2 on a stream goes over several connections, its links: each message has its number on the stream, and says up to which
+// one those of the other direction have come.
 #pragma once
 
 #include <array>
@@ -35,6 +37,8 @@ enum class StreamOp : std::uint8_t {
   sums_answer = 9,  // of `sequence`; body: a bit for each Sum, lowest first; 1: it differs
   map = 10,         // body: the follower's extents that may differ, as bits from extent `offset` on; `length` extents.
                     // `last`: there are no more
+  link = 11,        // about this connection only, not numbered; only `seen` counts. `sequence`: a question, if `last`, whether
+                    // this way leads anywhere, or the answer to it, over the same connection
 };
 
 struct StreamHead {
@@ -43,31 +47,39 @@ struct StreamHead {
   bool atomic = false;                   // write: all or nothing, also against a loss of power
   bool fill = false;                     // write, zero: of the filling, not an initiator's: for the counters
   bool may_unmap = false;                // zero: the range may be deallocated
-  bool last = false;                     // map
+  bool last = false;                     // map, link
   BlockStatus status = BlockStatus::ok;  // ack
   std::uint64_t sequence = 0;            // of the request; answers repeat it. 0: asks for no answer (map_taken, map)
   std::uint64_t offset = 0;              // bytes; map: extents
   std::uint64_t length = 0;              // bytes; map: extents
   std::uint32_t body_bytes = 0;
+  // From version 2 on; those who carry messages fill them in, nobody else looks at them.
+  std::uint64_t number = 0;  // on the stream, in this direction: 1, 2 ...; 0: link
+  std::uint64_t seen = 0;    // all messages of the other direction up to this one have come
   bool operator==(const StreamHead&) const = default;
 };
 
-inline constexpr std::size_t stream_head_bytes = 48;
+inline constexpr std::uint16_t stream_version_min = 1, stream_version = 2;  // that this program speaks
+inline constexpr std::size_t stream_head_bytes_max = 64;
+[[nodiscard]] constexpr std::size_t stream_head_bytes(std::uint16_t version) {
+  return version == 1 ? 48 : stream_head_bytes_max;
+}
 inline constexpr std::uint32_t stream_body_bytes_max = 16 << 20;  // the largest transfer of a unit, and some
 inline constexpr std::uint32_t sum_block_bytes = 64 << 10;
 using Sum = std::array<std::byte, 16>;  // the first half of SHA-256
 
-using StreamHeadBytes = std::array<std::byte, stream_head_bytes>;
-// `body_checksum`: CRC32C of the body; 0 when there is none. A head that the peer would not take is a bug.
-[[nodiscard]] StreamHeadBytes encode_stream_head(const StreamHead& head, std::uint32_t body_checksum);
+// Into `place`, of stream_head_bytes(version). `body_checksum`: CRC32C of the body; 0 when there is none. A head that the
+// peer would not take is a bug.
+void encode_stream_head(const StreamHead& head, std::uint32_t body_checksum, std::uint16_t version,
+                        std::span<std::byte> place);
 struct DecodedStreamHead {
   StreamHead head;
   std::uint32_t body_checksum = 0;
 };
-// Fails with WireErrc::truncated, ::bad_digest (of the head), ::bad_version, ::bad_opcode, ::bad_field (a flag that
-// does not belong to the op, an unknown status, a range that wraps) or ::bad_length (a body that is too long, or not
-// what the op has).
-[[nodiscard]] Result<DecodedStreamHead> decode_stream_head(std::span<const std::byte> bytes);
+// Fails with WireErrc::truncated, ::bad_digest (of the head), ::bad_version (not `version`), ::bad_opcode, ::bad_field (a
+// flag that does not belong to the op, an unknown status, a range that wraps, a number where there is none) or
+// ::bad_length (a body that is too long, or not what the op has).
+[[nodiscard]] Result<DecodedStreamHead> decode_stream_head(std::span<const std::byte> bytes, std::uint16_t version);
 // Whether the op is answered by an ack or a sums_answer that repeats its sequence.
 [[nodiscard]] constexpr bool asks_for_answer(const StreamHead& head) {
   switch (head.op) {
@@ -82,6 +94,7 @@ struct DecodedStreamHead {
     case StreamOp::ack:
     case StreamOp::sums_answer:
     case StreamOp::map:
+    case StreamOp::link:
       return false;
   }
   return false;
@@ -99,7 +112,6 @@ struct DecodedStreamHead {
 // connection up to there. The layout stays: a later version adds fields behind those that are there, and whoever does
 // not know them passes over them, so that each can say which versions it speaks.
 
-inline constexpr std::uint16_t stream_version = 1;  // that this program speaks
 inline constexpr std::size_t nonce_bytes = 32;
 using Nonce = std::array<std::byte, nonce_bytes>;
 using Proof = std::array<std::byte, 32>;  // HMAC-SHA256
@@ -113,7 +125,7 @@ enum class StreamAuth : std::uint8_t {
 inline constexpr std::size_t stream_tag_bytes = 16;
 
 struct Hello {
-  std::uint16_t version_min = stream_version,
+  std::uint16_t version_min = stream_version_min,
                 version_max = stream_version;  // of this protocol: both may differ while nodes are upgraded
   std::array<std::byte, 16> cluster{};
   std::array<std::byte, 16> unit{};  // its UUID
@@ -126,8 +138,13 @@ struct Hello {
   std::uint64_t extent_bytes = 0;      // of the map
   StreamAuth auth = StreamAuth::none;  // wanted at least
   Nonce nonce{};
+  // From version 2 on.
+  std::uint64_t stream = 0;  // which one this connection belongs to: chosen by the leader for each it begins
+  std::uint8_t link = 0;     // by which of the configured pairs of addresses it goes
+  bool joins = false;        // the stream is there already: one more link for it
   bool operator==(const Hello&) const = default;
 };
+inline constexpr std::size_t stream_links_max = 8;
 
 struct Welcome {
   std::uint16_t version = stream_version;  // chosen; one that the leader does not speak when there is no common one

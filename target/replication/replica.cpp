@@ -298,6 +298,8 @@ void Replica::on_message(const StreamHead& head, Buffer body) {
     case StreamOp::state:
       if (!lead) return take_state(head, bytes);
       break;
+    case StreamOp::link:
+      break;
     case StreamOp::map_taken:
       if (!lead) {
         for (auto extent = map_.next_marked(0); extent; extent = map_.next_marked(*extent + 1)) map_.clear(*extent);

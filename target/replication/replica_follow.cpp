@@ -84,6 +84,7 @@ void Replica::apply(const StreamHead& head, Buffer body) {
     case StreamOp::ack:
     case StreamOp::sums_answer:
     case StreamOp::map:
+    case StreamOp::link:
       apply.op = BlockOp::flush;
       break;
   }

@@ -105,11 +105,10 @@ awaitable<Outcome> StreamDialer::connect(std::vector<StreamLink> links, Hello he
                                          Shard& shard) const {
   CHECK(!keys.empty());
   DialFailure failure{.error = std::make_error_code(std::errc::network_unreachable)};
-  for (std::size_t index = 0; index < links.size(); ++index) {
-    const StreamLink& link = links[index];
+  for (const StreamLink& link : links) {
     Outcome outcome = co_await try_link(link, hello, keys, shard);
     if (outcome) {
-      outcome->link = index;
+      outcome->link = link.index;
       co_return outcome;
     }
     const std::string before = failure.text.empty() ? "" : failure.text + "; ";
@@ -134,11 +133,12 @@ awaitable<Outcome> StreamDialer::try_link(StreamLink link, Hello hello, std::vec
   if (!connected) co_return failed(std::errc::timed_out, "connecting");
   if (*connected) co_return failed(*connected, "connecting");
   hello.nonce = random_nonce();
+  hello.link = link.index;
   const auto greeted = co_await within(clock_, options_.handshake_max, greet(socket, hello, keys));
   if (!greeted) co_return failed(std::errc::timed_out, "greeting");
   if (!*greeted) co_return std::unexpected(greeted->error());
   const Greeted& peer = **greeted;
-  TcpStreamOptions stream{.silence_max = options_.silence_max, .keys = {}};
+  TcpStreamOptions stream{.silence_max = options_.silence_max, .keys = {}, .version = peer.welcome.version};
   if (peer.auth == StreamAuth::hmac) stream.keys = peer.keys;
   co_return Dialed{.stream = std::make_unique<TcpStream>(socket.release(), shard, stream), .welcome = peer.welcome};
 }

@@ -16,7 +16,7 @@
 
 #include "base/clock.hpp"
 #include "base/shard.hpp"
-#include "target/replication/peer_stream.hpp"
+#include "target/replication/tcp_stream.hpp"
 
 namespace mpath::target::replication {
 
@@ -24,6 +24,7 @@ struct StreamLink {
   std::string local;   // numeric; empty: as the routes say
   std::string remote;  // numeric
   std::uint16_t port = 0;
+  std::uint8_t index = 0;  // Hello::link
 };
 
 struct StreamDialOptions {
@@ -32,9 +33,9 @@ struct StreamDialOptions {
 };
 
 struct Dialed {
-  std::unique_ptr<PeerStream> stream;
-  Welcome welcome;       // who the peer is, in which life
-  std::size_t link = 0;  // which of `links` leads there
+  std::unique_ptr<TcpStream> stream;  // from version 2 on a link of a BondedStream
+  Welcome welcome;                    // who the peer is, in which life
+  std::size_t link = 0;               // StreamLink::index of the one that leads there
 };
 
 struct DialFailure {
@@ -52,7 +53,7 @@ class StreamDialer {
       : control_(std::move(control)), clock_(clock), options_(options) {}
 
   // Links are tried in their order: those first that the peer is heard on. What a peer refuses with proof is not tried
-  // elsewhere. The nonce of `hello` is made here. The first key is what we prove with, the peer may prove with any.
+  // elsewhere. The nonce and the link of `hello` are set here. The first key is what we prove with, the peer may prove with any.
   [[nodiscard]] boost::asio::awaitable<std::expected<Dialed, DialFailure>> connect(std::vector<StreamLink> links,
                                                                                    Hello hello, std::vector<Key> keys,
                                                                                    Shard& shard) const;

@@ -63,6 +63,7 @@ struct StreamListener::Proved {
   Transcript transcript;
   Key leader_key{};
   StreamAuth auth = StreamAuth::none;
+  std::uint16_t version = 1;
 };
 
 StreamListener::StreamListener(asio::any_io_executor control, Clock& clock, const Log& log,
@@ -213,14 +214,15 @@ awaitable<void> StreamListener::serve(SocketPtr socket, std::string remote) {
     log_.notice("gone before it was ready unit={} from={}", quoted(hello.unit_name), remote);
     co_return;
   }
-  TcpStreamOptions stream{.silence_max = options_.silence_max, .keys = {}};
+  TcpStreamOptions stream{.silence_max = options_.silence_max, .keys = {}, .version = proved.version};
   if (proved.auth == StreamAuth::hmac) {
     stream.keys = {.sending = proved.transcript.derive(proved.leader_key, Transcript::Label::follower_messages),
                    .receiving = proved.transcript.derive(proved.leader_key, Transcript::Label::leader_messages)};
   }
   log_.info("connected unit={} from={}", quoted(hello.unit_name), remote);
   auto attach = [to = std::make_unique<TcpStream>(socket->release(), *admission.shard, stream),
-                 attach_to = std::move(admission.attach)]() mutable { attach_to(std::move(to)); };
+                 attach_to = std::move(admission.attach),
+                 version = proved.version]() mutable { attach_to(std::move(to), version); };
   admission.shard->post(std::move(attach));
 }
 
@@ -232,9 +234,10 @@ awaitable<std::expected<StreamListener::Proved, std::string>> StreamListener::gr
   if (!hello) co_return std::unexpected("greeting: " + hello.error().message());
   Proved proved{.hello = std::move(*hello)};
   proved.transcript.add_hello(*said);
-  const bool common = proved.hello.version_min <= stream_version;
+  const bool common = proved.hello.version_min <= options_.version_max;
+  proved.version = std::min(proved.hello.version_max, options_.version_max);
   proved.auth = std::max(proved.hello.auth, options_.auth);
-  const Welcome welcome{.version = std::min(proved.hello.version_max, stream_version),
+  const Welcome welcome{.version = proved.version,
                         .from = options_.self,
                         .incarnation = options_.incarnation,
                         .auth = proved.auth,

@@ -26,7 +26,7 @@
 #include "base/shard.hpp"
 #include "base/task_group.hpp"
 #include "base/unique_fd.hpp"
-#include "target/replication/peer_stream.hpp"
+#include "target/replication/tcp_stream.hpp"
 
 namespace mpath::target::replication {
 
@@ -34,9 +34,10 @@ class HandshakeSocket;
 
 // What becomes of a leader that has proved the key.
 struct Admission {
-  Ready ready;                                                // refused: nothing else is looked at
-  Shard* shard = nullptr;                                     // where the unit lives
-  std::function<void(std::unique_ptr<PeerStream>)> attach{};  // there; perhaps not, when the leader has gone
+  Ready ready;             // refused: nothing else is looked at
+  Shard* shard = nullptr;  // where the unit lives
+  // There; perhaps not, when the leader has gone. From version 2 on it is a link of a BondedStream.
+  std::function<void(std::unique_ptr<TcpStream>, std::uint16_t version)> attach{};
 };
 
 struct StreamListenerOptions {
@@ -48,6 +49,7 @@ struct StreamListenerOptions {
   std::size_t half_open_max = 64;
   std::chrono::milliseconds silence_max{1000};  // of the streams: TcpStreamOptions
   std::chrono::milliseconds retry{500};         // an address that is not there yet
+  std::uint16_t version_max = stream_version;   // to speak
 };
 
 struct StreamAddress {

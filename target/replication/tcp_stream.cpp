@@ -1,7 +1,9 @@
 #include "target/replication/tcp_stream.hpp"
 
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -10,6 +12,7 @@
 #include <boost/asio/post.hpp>
 #include <cerrno>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 #include "base/bytes.hpp"
@@ -47,7 +50,7 @@ std::string errno_text(int number) {
 class Tagger {
  public:
   explicit Tagger(const Key& key) : hmac_(key) {}
-  void begin(const StreamHeadBytes& head) {
+  void begin(std::span<const std::byte> head) {
     std::array<std::byte, 8> number{};
     Writer writer(number);
     writer.u64(number_++);
@@ -73,12 +76,15 @@ class TcpStream::Connection : public std::enable_shared_from_this<TcpStream::Con
       tag_received_.emplace(options.keys->receiving);
     }
     silence_max_ = options.silence_max;
+    version_ = options.version;
   }
   ~Connection() { close(); }
 
   void start(Receiver& receiver);
   void send(const StreamHead& head, std::span<const iovec> body);
   void close();
+  void own(std::uint64_t number);
+  [[nodiscard]] Progress progress() const;
   [[nodiscard]] const StreamCounters& counters() const { return counters_; }
 
  private:
@@ -86,12 +92,13 @@ class TcpStream::Connection : public std::enable_shared_from_this<TcpStream::Con
 
   // A message on its way out.
   struct Out {
-    std::array<std::byte, stream_head_bytes + stream_tag_bytes> head;
+    std::array<std::byte, stream_head_bytes_max + stream_tag_bytes> head;
     std::size_t head_bytes = 0;  // with its tag
     std::uint64_t asks = 0;      // the sequence that an answer to it has; 0: none
+    std::uint64_t number = 0;
     std::span<const iovec> body;
     std::size_t bytes = 0;  // of all of it
-    Buffer copy;            // of a body that nothing answers
+    Buffer copy;            // of a body that is not borrowed, or not any more
     iovec copy_part{};
     Out* next = nullptr;
   };
@@ -114,9 +121,10 @@ class TcpStream::Connection : public std::enable_shared_from_this<TcpStream::Con
   [[nodiscard]] bool is_unsent(std::uint64_t sequence) const;
   [[nodiscard]] std::span<std::byte> staged() { return staging_.bytes().subspan(begin_, end_ - begin_); }
   [[nodiscard]] std::size_t whole_head_bytes() const {
-    return stream_head_bytes + (tag_received_ ? stream_tag_bytes : 0);
+    return stream_head_bytes(version_) + (tag_received_ ? stream_tag_bytes : 0);
   }
 
+  void copy_body(Out& out);
   void flush();
   void sent(std::size_t count);
   void drop_front();
@@ -126,8 +134,10 @@ class TcpStream::Connection : public std::enable_shared_from_this<TcpStream::Con
   boost::asio::io_context& context_;
   BufferPool& buffers_;
   std::chrono::milliseconds silence_max_{};
+  std::uint16_t version_ = 1;
 
-  UniqueFd fd_;  // until start()
+  UniqueFd fd_;         // until start()
+  int fd_number_ = -1;  // from then on: of socket_
   Socket socket_;
   Receiver* receiver_ = nullptr;
   bool started_ = false;
@@ -155,6 +165,7 @@ class TcpStream::Connection : public std::enable_shared_from_this<TcpStream::Con
   Slab<Out, &Out::next> slab_;
   IntrusiveQueue<Out, &Out::next> out_;
   std::size_t sent_ = 0;
+  std::uint64_t lowest_ = 0;  // no number in the queue is lower
   std::optional<Tagger> tag_sent_;
 
   StreamCounters counters_;
@@ -185,7 +196,7 @@ void TcpStream::Connection::start(Receiver& receiver) {
     post_pump();  // which tells it
     return;
   }
-  static_cast<void>(fd_.release());
+  fd_number_ = fd_.release();
   arm_read();
 }
 
@@ -340,17 +351,16 @@ void TcpStream::Connection::parse() {
 bool TcpStream::Connection::parse_head() {
   const std::span<std::byte> bytes = staged();
   if (bytes.size() < whole_head_bytes()) return false;
-  const auto decoded = decode_stream_head(bytes.first(stream_head_bytes));
+  const auto head = bytes.first(stream_head_bytes(version_));
+  const auto decoded = decode_stream_head(head, version_);
   if (!decoded) {
     fail("the head of a message is wrong: " + decoded.error().message());
     return false;
   }
   incoming_ = *decoded;
   if (tag_received_) {
-    StreamHeadBytes head;
-    std::ranges::copy(bytes.first(stream_head_bytes), head.begin());
     tag_received_->begin(head);
-    std::ranges::copy(bytes.subspan(stream_head_bytes, stream_tag_bytes), incoming_tag_.begin());
+    std::ranges::copy(bytes.subspan(head.size(), stream_tag_bytes), incoming_tag_.begin());
   }
   begin_ += whole_head_bytes();
   body_crc_ = {};
@@ -394,7 +404,8 @@ void TcpStream::Connection::deliver() {
     if (!same_secret(std::span(tag).first(stream_tag_bytes), incoming_tag_)) return fail("a message is not the peer's");
   }
   const StreamHead& head = incoming_.head;
-  const bool answers = head.op == StreamOp::ack || head.op == StreamOp::sums_answer;
+  // A BondedStream judges this itself: what was asked here may be answered over another link.
+  const bool answers = version_ == 1 && (head.op == StreamOp::ack || head.op == StreamOp::sums_answer);
   if (answers && is_unsent(head.sequence)) return fail("the peer answered what it cannot have received");
   ++counters_.messages_received;
   receiver_->on_message(head, std::move(body_));
@@ -419,32 +430,58 @@ void TcpStream::Connection::send(const StreamHead& head, std::span<const iovec> 
     body_bytes += part.iov_len;
   }
   CHECK(body_bytes == head.body_bytes);
-  const StreamHeadBytes encoded = encode_stream_head(head, body_bytes > 0 ? crc.value() : 0);
   Out& out = slab_.get();
-  std::ranges::copy(encoded, out.head.begin());
+  const auto encoded = std::span(out.head).first(stream_head_bytes(version_));
+  encode_stream_head(head, body_bytes > 0 ? crc.value() : 0, version_, encoded);
   out.asks = asks_for_answer(head) ? head.sequence : 0;
+  out.number = head.number;
   out.body = body;
-  out.head_bytes = stream_head_bytes;
+  out.head_bytes = encoded.size();
   if (tag_sent_) {
     tag_sent_->begin(encoded);
     for (const iovec& part : body) tag_sent_->add(bytes_of(part));
     const HmacTag tag = tag_sent_->end();
-    std::copy_n(tag.begin(), stream_tag_bytes, out.head.begin() + stream_head_bytes);
+    std::copy_n(tag.begin(), stream_tag_bytes, out.head.begin() + static_cast<std::ptrdiff_t>(encoded.size()));
     out.head_bytes += stream_tag_bytes;
   }
   out.bytes = out.head_bytes + body_bytes;
-  if (out.asks == 0 && body_bytes > 0) {
-    out.copy = buffers_.take(body_bytes);
-    std::size_t at = 0;
-    for (const iovec& part : body) {
-      std::memcpy(out.copy.data() + at, part.iov_base, part.iov_len);
-      at += part.iov_len;
-    }
-    out.copy_part = {out.copy.data(), body_bytes};
-    out.body = {&out.copy_part, 1};
-  }
+  if (version_ == 1 && out.asks == 0 && body_bytes > 0) copy_body(out);
+  if (out_.empty()) lowest_ = std::numeric_limits<std::uint64_t>::max();
+  if (out.number > 0) lowest_ = std::min(lowest_, out.number);
   out_.push_back(out);
   if (!receiving_ && !writing_) post_pump();
+}
+
+void TcpStream::Connection::copy_body(Out& out) {
+  const std::size_t body_bytes = out.bytes - out.head_bytes;
+  out.copy = buffers_.take(body_bytes);
+  std::size_t at = 0;
+  for (const iovec& part : out.body) {
+    std::memcpy(out.copy.data() + at, part.iov_base, part.iov_len);
+    at += part.iov_len;
+  }
+  out.copy_part = {out.copy.data(), body_bytes};
+  out.body = {&out.copy_part, 1};
+}
+
+void TcpStream::Connection::own(std::uint64_t number) {
+  if (out_.empty() || number < lowest_) return;
+  for (Out* out = out_.front(); out != nullptr; out = out->next) {
+    if (out->number <= number && !out->copy && out->bytes > out->head_bytes) copy_body(*out);
+  }
+}
+
+TcpStream::Progress TcpStream::Connection::progress() const {
+  Progress progress{.acknowledged_bytes = counters_.bytes_sent};
+  if (closed_ || !started_) return progress;
+  int queued = 0;
+  if (::ioctl(fd_number_, SIOCOUTQ, &queued) == 0) progress.acknowledged_bytes -= static_cast<std::uint64_t>(queued);
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  if (::getsockopt(fd_number_, IPPROTO_TCP, TCP_INFO, &info, &size) == 0) {
+    progress.round_trip = std::chrono::microseconds(info.tcpi_rtt);
+  }
+  return progress;
 }
 
 void TcpStream::Connection::flush() {
@@ -498,6 +535,14 @@ void TcpStream::send(const StreamHead& head, std::span<const iovec> body) {
 
 void TcpStream::close() {
   connection_->close();
+}
+
+void TcpStream::own(std::uint64_t number) {
+  connection_->own(number);
+}
+
+TcpStream::Progress TcpStream::progress() const {
+  return connection_->progress();
 }
 
 const StreamCounters& TcpStream::counters() const {

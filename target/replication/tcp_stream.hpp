@@ -12,6 +12,8 @@
 // Trust:      each head and each body has a checksum, and with StreamKeys a tag that only the peer can make, over the
 //             number of the message on this connection too. Whatever is wrong ends the stream. So does an answer to a
 //             message that has not left yet: its body would be given back while it is still being sent.
+// Links:      from version 2 on it is one of the links of a BondedStream, which numbers what is sent, and lends bodies
+//             until the number was seen by the peer: then own() is said here before they are given back.
 #pragma once
 
 #include <chrono>
@@ -19,6 +21,7 @@
 #include <memory>
 #include <optional>
 
+#include "base/clock.hpp"
 #include "base/shard.hpp"
 #include "base/unique_fd.hpp"
 #include "target/replication/peer_stream.hpp"
@@ -35,6 +38,7 @@ struct TcpStreamOptions {
   // (TCP_USER_TIMEOUT). When nothing is sent, keepalive finds out, in seconds.
   std::chrono::milliseconds silence_max{1000};
   std::optional<StreamKeys> keys;
+  std::uint16_t version = 1;  // of the heads
 };
 
 struct StreamCounters {
@@ -57,6 +61,15 @@ class TcpStream final : public PeerStream {
   // What the kernel has not sent yet is dropped too; the peer sees a reset.
   void close() override;
 
+  // Bodies of messages up to `number` that are still to be sent are not referenced any more after it. Version 2.
+  void own(std::uint64_t number);
+  // What the kernel says: how many of the bytes that have left the peer's machine has acknowledged, and how long that
+  // takes. Two system calls.
+  struct Progress {
+    std::uint64_t acknowledged_bytes = 0;
+    Duration round_trip{};
+  };
+  [[nodiscard]] Progress progress() const;
   [[nodiscard]] const StreamCounters& counters() const;
 
  private:

@@ -11,21 +11,27 @@ namespace mpath::replication {
 namespace {
 
 void try_head(std::span<const std::byte> bytes) {
-  const auto decoded = decode_stream_head(bytes);
-  if (!decoded) return;
-  CHECK(decoded->head.body_bytes <= stream_body_bytes_max);
-  const auto again = decode_stream_head(encode_stream_head(decoded->head, decoded->body_checksum));
-  CHECK(again && again->head == decoded->head && again->body_checksum == decoded->body_checksum);
+  for (std::uint16_t version = stream_version_min; version <= stream_version; ++version) {
+    const auto decoded = decode_stream_head(bytes, version);
+    if (!decoded) continue;
+    CHECK(decoded->head.body_bytes <= stream_body_bytes_max);
+    std::vector<std::byte> encoded(stream_head_bytes(version));
+    encode_stream_head(decoded->head, decoded->body_checksum, version, encoded);
+    const auto again = decode_stream_head(encoded, version);
+    CHECK(again && again->head == decoded->head && again->body_checksum == decoded->body_checksum);
+  }
 }
 
 // With a checksum that is right, as somebody who means ill would make it: what lies behind it is read.
 std::vector<std::byte> sealed_head(std::span<const std::byte> bytes) {
   std::vector<std::byte> head(bytes.begin(), bytes.end());
-  if (head.size() < stream_head_bytes) return head;
+  const bool numbered = head.size() >= 2 && head[1] == std::byte{2};
+  const std::size_t whole = stream_head_bytes(numbered ? 2 : 1);
+  if (head.size() < whole) return head;
   const std::span<std::byte> all(head);
   Crc32c crc;
   crc.add(all.first(8));
-  crc.add(all.subspan(12, stream_head_bytes - 12));
+  crc.add(all.subspan(12, whole - 12));
   Writer checksum(all.subspan(8, 4));
   checksum.u32(crc.value());
   return head;

@@ -14,7 +14,17 @@ namespace mpath::replication {
 namespace {
 
 constexpr std::size_t flags_at = 3, op_at = 2, body_bytes_at = 4, checksum_at = 8, body_checksum_at = 12,
-                      offset_at = 24, length_at = 32, status_at = 40, reserved_at = 41;
+                      offset_at = 24, length_at = 32, status_at = 40, reserved_at = 41, number_at = 48;
+
+// Those with a number are of version 2, the others of version 1.
+std::uint16_t version_of(const StreamHead& head) {
+  return head.number > 0 || head.op == StreamOp::link ? 2 : 1;
+}
+std::vector<std::byte> encoded(const StreamHead& head, std::uint32_t body_checksum, std::uint16_t version) {
+  std::vector<std::byte> bytes(stream_head_bytes(version), std::byte{0xee});
+  encode_stream_head(head, body_checksum, version, bytes);
+  return bytes;
+}
 
 // With a checksum that is right for what the head says now.
 void seal(std::span<std::byte> head) {
@@ -25,8 +35,8 @@ void seal(std::span<std::byte> head) {
   writer.u32(crc.value());
 }
 
-error_code error_of(std::span<const std::byte> head) {
-  const auto decoded = decode_stream_head(head);
+error_code error_of(std::span<const std::byte> head, std::uint16_t version = 1) {
+  const auto decoded = decode_stream_head(head, version);
   return decoded ? error_code() : decoded.error();
 }
 
@@ -41,11 +51,12 @@ class StreamHeads : public testing::TestWithParam<HeadRow> {
  protected:
   StreamHead head = GetParam().head;
   std::uint32_t body_checksum = head.body_bytes > 0 ? 0xa1b2c3d4 : 0;
-  StreamHeadBytes bytes = encode_stream_head(head, body_checksum);
+  std::uint16_t version = version_of(head);
+  std::vector<std::byte> bytes = encoded(head, body_checksum, version);
 };
 
 TEST_P(StreamHeads, ComeBack) {
-  const auto decoded = decode_stream_head(bytes);
+  const auto decoded = decode_stream_head(bytes, version);
   ASSERT_TRUE(decoded);
   EXPECT_EQ(decoded->head, head);
   EXPECT_EQ(decoded->body_checksum, body_checksum);
@@ -53,25 +64,31 @@ TEST_P(StreamHeads, ComeBack) {
 
 TEST_P(StreamHeads, AreWholeOrNothing) {
   for (std::size_t size = 0; size < bytes.size(); ++size) {
-    EXPECT_EQ(error_of(std::span(bytes).first(size)), WireErrc::truncated) << size;
+    EXPECT_EQ(error_of(std::span(bytes).first(size), version), WireErrc::truncated) << size;
   }
 }
 
 TEST_P(StreamHeads, MayStandBeforeOtherBytes) {
   std::vector<std::byte> longer(bytes.begin(), bytes.end());
   longer.resize(longer.size() + 100, std::byte{0x77});
-  EXPECT_EQ(decode_stream_head(longer)->head, head);
+  EXPECT_EQ(decode_stream_head(longer, version)->head, head);
 }
 
 TEST_P(StreamHeads, AreNotTakenWithAnyBitDamaged) {
   for (std::size_t bit = 0; bit < bytes.size() * 8; ++bit) {
     auto damaged = bytes;
     damaged[bit / 8] ^= static_cast<std::byte>(1U << bit % 8);
-    EXPECT_EQ(error_of(damaged), WireErrc::bad_digest) << bit;
+    EXPECT_EQ(error_of(damaged, version), WireErrc::bad_digest) << bit;
   }
 }
 
 const StreamHead a_write{.op = StreamOp::write, .sequence = 5, .offset = 1 << 20, .length = 4096, .body_bytes = 4096};
+
+StreamHead numbered(StreamHead head, std::uint64_t number, std::uint64_t seen) {
+  head.number = number;
+  head.seen = seen;
+  return head;
+}
 
 INSTANTIATE_TEST_SUITE_P(
     , StreamHeads,
@@ -108,7 +125,12 @@ INSTANTIATE_TEST_SUITE_P(
                     HeadRow{"ack_of_shutdown", {.op = StreamOp::ack, .status = BlockStatus::shutdown, .sequence = 11}},
                     HeadRow{"sums_answer", {.op = StreamOp::sums_answer, .sequence = 9, .body_bytes = 1}},
                     HeadRow{"map", {.op = StreamOp::map, .offset = 8, .length = 17, .body_bytes = 3}},
-                    HeadRow{"last_and_empty_map", {.op = StreamOp::map, .last = true, .offset = 25}}),
+                    HeadRow{"last_and_empty_map", {.op = StreamOp::map, .last = true, .offset = 25}},
+                    HeadRow{"numbered_write", numbered(a_write, 7, 3)},
+                    HeadRow{"numbered_ack",
+                            numbered({.op = StreamOp::ack, .sequence = 11}, ~std::uint64_t{0}, ~std::uint64_t{0})},
+                    HeadRow{"link", {.op = StreamOp::link, .seen = 0x1122334455667788}},
+                    HeadRow{"link_that_asks", {.op = StreamOp::link, .last = true}}),
     [](const auto& row) { return row.param.name; });
 
 struct BadHeadRow {
@@ -123,14 +145,16 @@ class BadStreamHeads : public testing::TestWithParam<BadHeadRow> {};
 
 TEST_P(BadStreamHeads, AreRefused) {
   const BadHeadRow& row = GetParam();
-  auto bytes = encode_stream_head(row.head, row.head.body_bytes > 0 ? 1 : 0);
+  const std::uint16_t version = version_of(row.head);
+  auto bytes = encoded(row.head, row.head.body_bytes > 0 ? 1 : 0, version);
   std::ranges::transform(row.become, bytes.begin() + static_cast<std::ptrdiff_t>(row.at),
                          [](std::uint8_t byte) { return std::byte{byte}; });
   seal(bytes);
-  EXPECT_EQ(error_of(bytes), row.error);
+  EXPECT_EQ(error_of(bytes, version), row.error);
 }
 
 const StreamHead an_ack{.op = StreamOp::ack, .sequence = 1};
+const StreamHead a_link{.op = StreamOp::link};
 const StreamHead a_zero{.op = StreamOp::zero, .sequence = 1, .length = 4096};
 const StreamHead a_map{.op = StreamOp::map, .length = 16, .body_bytes = 2};
 const StreamHead some_sums{.op = StreamOp::sums, .sequence = 1, .length = 65536, .body_bytes = 16};
@@ -142,6 +166,13 @@ INSTANTIATE_TEST_SUITE_P(
         BadHeadRow{"no_version", a_write, 0, {0, 0}, WireErrc::bad_version},
         BadHeadRow{"op_zero", a_write, op_at, {0}, WireErrc::bad_opcode},
         BadHeadRow{"op_beyond", a_write, op_at, {11}, WireErrc::bad_opcode},
+        BadHeadRow{"earlier_version", numbered(a_write, 1, 0), 0, {0, 1}, WireErrc::bad_version},
+        BadHeadRow{"numbered_op_beyond", numbered(a_write, 1, 0), op_at, {12}, WireErrc::bad_opcode},
+        BadHeadRow{
+            "write_without_number", numbered(a_write, 1, 0), number_at, {0, 0, 0, 0, 0, 0, 0, 0}, WireErrc::bad_field},
+        BadHeadRow{"link_with_number", a_link, number_at, {0, 0, 0, 0, 0, 0, 0, 1}, WireErrc::bad_field},
+        BadHeadRow{"fua_link", a_link, flags_at, {0x01}, WireErrc::bad_field},
+        BadHeadRow{"link_with_body", a_link, body_bytes_at, {0, 0, 0, 1}, WireErrc::bad_length},
         BadHeadRow{"unknown_flag", a_write, flags_at, {0x20}, WireErrc::bad_field},
         BadHeadRow{"write_that_may_unmap", a_write, flags_at, {0x08}, WireErrc::bad_field},
         BadHeadRow{"atomic_zero", a_zero, flags_at, {0x02}, WireErrc::bad_field},
@@ -176,10 +207,12 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(StreamHeadDeathTest, AHeadThatThePeerWouldNotTakeIsABug) {
   StreamHead head = a_write;
   head.last = true;
-  EXPECT_DEATH(static_cast<void>(encode_stream_head(head, 1)), "CHECK|flags");
+  EXPECT_DEATH(static_cast<void>(encoded(head, 1, 1)), "CHECK|flags");
   head = a_write;
   head.length = 512;
-  EXPECT_DEATH(static_cast<void>(encode_stream_head(head, 1)), "CHECK|body");
+  EXPECT_DEATH(static_cast<void>(encoded(head, 1, 1)), "CHECK|body");
+  EXPECT_DEATH(static_cast<void>(encoded(a_write, 1, 2)), "CHECK") << "without a number";
+  EXPECT_DEATH(static_cast<void>(encoded({.op = StreamOp::link}, 0, 1)), "CHECK") << "of a later version";
 }
 
 // ---- the handshake -------------------------------------------------------------------------------------------------
@@ -193,7 +226,7 @@ T filled(int seed) {
 
 Hello a_hello() {
   return {.version_min = 1,
-          .version_max = 1,
+          .version_max = 2,
           .cluster = filled<std::array<std::byte, 16>>(1),
           .unit = filled<std::array<std::byte, 16>>(2),
           .unit_name = "disk7",
@@ -204,7 +237,18 @@ Hello a_hello() {
           .block_bytes = 4096,
           .extent_bytes = 4 << 20,
           .auth = StreamAuth::hmac,
-          .nonce = filled<Nonce>(3)};
+          .nonce = filled<Nonce>(3),
+          .stream = 0xc1c2c3c4c5c6c7c8,
+          .link = 7,
+          .joins = true};
+}
+// As a node says it that knows version 1 only.
+Hello an_old_hello() {
+  Hello hello = a_hello();
+  hello.version_max = 1;
+  hello.stream = hello.link = 0;
+  hello.joins = false;
+  return hello;
 }
 Welcome a_welcome() {
   return {.version = 1,
@@ -249,6 +293,9 @@ void expect_whole_or_nothing(const std::vector<std::byte>& bytes, Decode decode)
 
 TEST(Handshake, ComesBackWholeOrNotAtAll) {
   EXPECT_EQ(decode_hello(encode(a_hello())), a_hello());
+  EXPECT_EQ(decode_hello(encode(an_old_hello())), an_old_hello());
+  EXPECT_EQ(encode(a_hello()).size(), encode(an_old_hello()).size() + 10) << "an old node passes over the rest";
+  expect_whole_or_nothing(encode(an_old_hello()), [](const auto& bytes) { return decode_hello(bytes); });
   EXPECT_EQ(decode_welcome(encode(a_welcome())), a_welcome());
   EXPECT_EQ(decode_proof(encode(filled<Proof>(9))), filled<Proof>(9));
   EXPECT_EQ(decode_ready(encode(a_ready())), a_ready());
@@ -285,14 +332,19 @@ TEST(Handshake, RefusesFieldsThatNobodyWrites) {
   constexpr std::size_t from_at = 36, primary_at = 53, in_sync_at = 54, auth_at = 75, name_length_at = 108;
   const auto hello = encode(a_hello());
   EXPECT_EQ(decode_hello(with(hello, 1, 0)).error(), WireErrc::bad_field) << "no version";
-  EXPECT_EQ(decode_hello(with(hello, 1, 2)).error(), WireErrc::bad_field) << "lowest above highest";
+  EXPECT_EQ(decode_hello(with(hello, 1, 3)).error(), WireErrc::bad_field) << "lowest above highest";
   EXPECT_EQ(decode_hello(with(hello, from_at, 2)).error(), WireErrc::bad_field) << "a witness";
   EXPECT_EQ(decode_hello(with(hello, primary_at, 3)).error(), WireErrc::bad_field);
   EXPECT_EQ(decode_hello(with(hello, in_sync_at, 4)).error(), WireErrc::bad_field);
   EXPECT_EQ(decode_hello(with(hello, in_sync_at, 1)).error(), WireErrc::bad_field) << "a primary that is not in sync";
   EXPECT_EQ(decode_hello(with(hello, auth_at, 2)).error(), WireErrc::bad_field);
+  const auto old_hello = encode(an_old_hello());
+  EXPECT_EQ(decode_hello(with(old_hello, name_length_at, 6)).error(), WireErrc::bad_length);
+  EXPECT_EQ(decode_hello(with(old_hello, name_length_at, 4)).error(), WireErrc::bad_length);
   EXPECT_EQ(decode_hello(with(hello, name_length_at, 6)).error(), WireErrc::bad_length);
-  EXPECT_EQ(decode_hello(with(hello, name_length_at, 4)).error(), WireErrc::bad_length);
+  constexpr std::size_t link_at = name_length_at + 1 + 5 + 8;
+  EXPECT_EQ(decode_hello(with(hello, link_at, stream_links_max)).error(), WireErrc::bad_field);
+  EXPECT_EQ(decode_hello(with(hello, link_at + 1, 2)).error(), WireErrc::bad_field) << "joins";
   const auto welcome = encode(a_welcome());
   EXPECT_EQ(decode_welcome(with(welcome, 1, 0)).error(), WireErrc::bad_field) << "no version";
   EXPECT_EQ(decode_welcome(with(welcome, 2, 2)).error(), WireErrc::bad_field) << "a witness";
@@ -316,7 +368,7 @@ TEST(Handshake, LeavesRoomForLaterVersions) {
   EXPECT_EQ(decode_hello(longer(encode(hello), 0)), hello);
   Welcome welcome = a_welcome();
   EXPECT_EQ(decode_welcome(longer(encode(welcome), sizeof(Proof))).error(), WireErrc::bad_length);
-  welcome.version = 2;
+  welcome.version = 3;
   EXPECT_EQ(decode_welcome(longer(encode(welcome), sizeof(Proof))), welcome);
 }
 

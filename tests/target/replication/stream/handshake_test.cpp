@@ -26,7 +26,9 @@ Key key_of(int seed) {
 const Key old_key = key_of(1), new_key = key_of(2);
 
 Hello a_hello() {
-  Hello hello{.unit_name = "disk7",
+  // Of version 1 but where a test wants another.
+  Hello hello{.version_max = 1,
+              .unit_name = "disk7",
               .from = Member::a,
               .incarnation = 1001,
               .view = {.number = 7, .primary = Member::a, .in_sync = {Member::a}},
@@ -72,13 +74,25 @@ class Handshakes : public StreamTest {
     listener->listen({{.address = "127.0.0.1", .port = 0}});
     port = listener->listening().at(0).port;
   }
+  void listen_anew(std::vector<Key> keys = {new_key}) {
+    if (listener) {
+      bool closed = false;
+      tasks.spawn([this, &closed]() -> awaitable<void> {
+        co_await listener->close();
+        closed = true;
+      });
+      until([&] { return closed; });
+    }
+    listen(std::move(keys));
+  }
   awaitable<Admission> admit(const Hello& hello) {
     asked.push_back(hello);
     while (wait_in_admit) {
       if (co_await sleep_for(clock, std::chrono::milliseconds(1))) break;
     }
     Admission admission{.ready = answer, .shard = &shard};
-    admission.attach = [this](std::unique_ptr<PeerStream> stream) {
+    admission.attach = [this](std::unique_ptr<TcpStream> stream, std::uint16_t version) {
+      attached_version = version;
       follower = std::move(stream);
       follower->start(at_follower);
     };
@@ -169,6 +183,7 @@ class Handshakes : public StreamTest {
   std::vector<Hello> asked;
   std::optional<Outcome> outcome;
   Told at_leader, at_follower;
+  std::uint16_t attached_version = 0;
   std::unique_ptr<PeerStream> follower;
 };
 
@@ -202,15 +217,7 @@ TEST_F(Handshakes, AgreeOnTagsWhenEitherSideWantsThem) {
        {std::pair(StreamAuth::none, StreamAuth::none), std::pair(StreamAuth::hmac, StreamAuth::none),
         std::pair(StreamAuth::none, StreamAuth::hmac), std::pair(StreamAuth::hmac, StreamAuth::hmac)}) {
     options.auth = follower_wants;
-    if (listener) {
-      bool closed = false;
-      tasks.spawn([this, &closed]() -> awaitable<void> {
-        co_await listener->close();
-        closed = true;
-      });
-      until([&] { return closed; });
-    }
-    listen({new_key, old_key});
+    listen_anew({new_key, old_key});
     Hello hello = a_hello();
     hello.auth = leader_wants;
     Outcome& result = dialed(hello, {old_key, new_key});
@@ -226,7 +233,7 @@ TEST_F(Handshakes, AgreeOnTagsWhenEitherSideWantsThem) {
     follower->send({.op = StreamOp::ack, .sequence = 5}, {});
     until([&] { return told.count == 1 || !told.closed.empty(); });
     EXPECT_EQ(told.count, 1U);
-    const auto tagged = static_cast<const TcpStream&>(*leader).counters().bytes_sent > stream_head_bytes;
+    const auto tagged = leader->counters().bytes_sent > stream_head_bytes(1);
     EXPECT_EQ(tagged, result->welcome.auth == StreamAuth::hmac);
     follower.reset();
   }
@@ -294,21 +301,62 @@ TEST_F(Handshakes, CannotBeRepeated) {
   EXPECT_EQ(asked.size(), 1U);
 }
 
+// Nodes are upgraded one after the other: whoever is older says which versions it speaks.
 TEST_F(Handshakes, FindTheVersionThatBothSpeak) {
+  struct Row {
+    std::uint16_t leader_min, leader_max, follower_max, chosen;
+  };
+  for (const Row& row : {Row{1, 3, 2, 2}, Row{1, 2, 2, 2}, Row{1, 1, 2, 1}, Row{1, 2, 1, 1}, Row{1, 1, 1, 1}}) {
+    options.version_max = row.follower_max;
+    listen_anew();
+    Hello hello = a_hello();
+    hello.version_min = row.leader_min;
+    hello.version_max = row.leader_max;
+    Outcome& both = dialed(hello);
+    ASSERT_TRUE(both) << both.error().text;
+    EXPECT_EQ(both->welcome.version, row.chosen);
+    // And they understand each other.
+    const auto leader = std::move(both->stream);
+    Told told;
+    at_follower = Told();
+    leader->start(told);
+    const std::uint64_t number = row.chosen == 1 ? 0 : 1;
+    leader->send({.op = StreamOp::flush, .sequence = 5, .number = number}, {});
+    until([&] { return at_follower.count == 1 || !at_follower.closed.empty(); });
+    EXPECT_EQ(at_follower.count, 1U);
+    EXPECT_EQ(attached_version, row.chosen);
+  }
+}
+
+TEST_F(Handshakes, SayWhenThereIsNoVersionThatBothSpeak) {
   listen();
   Hello hello = a_hello();
-  hello.version_max = 3;
-  const Outcome& both = dialed(hello);
-  ASSERT_TRUE(both) << both.error().text;
-  EXPECT_EQ(both->welcome.version, 1);
-  asked.clear();
-  hello.version_min = 2;
+  hello.version_min = hello.version_max = 3;
   const Outcome& none = dialed(hello);
   ASSERT_FALSE(none);
   EXPECT_EQ(none.error().refusal, StreamRefusal::version);
-  EXPECT_NE(none.error().text.find("speaks version 1"), std::string::npos) << none.error().text;
+  EXPECT_NE(none.error().text.find("the peer speaks version 2 of the replication, this node 3 to 3"), std::string::npos)
+      << none.error().text;
   until([&] { return sink.contains("later versions only"); });
   EXPECT_TRUE(asked.empty());
+}
+
+TEST_F(Handshakes, NameTheStreamThatALinkJoins) {
+  listen();
+  Hello hello = a_hello();
+  hello.version_max = 2;
+  hello.stream = 0x1234567890;
+  hello.joins = true;
+  StreamLink link = here();
+  link.index = 3;
+  dial({link}, hello, {new_key});
+  until([&] { return outcome.has_value(); });
+  ASSERT_TRUE(*outcome) << outcome->error().text;
+  EXPECT_EQ((*outcome)->link, 3U);
+  ASSERT_EQ(asked.size(), 1U);
+  EXPECT_EQ(asked[0].stream, 0x1234567890U);
+  EXPECT_EQ(asked[0].link, 3);
+  EXPECT_TRUE(asked[0].joins);
 }
 
 TEST_F(Handshakes, BringTheReasonOfARefusal) {
@@ -349,7 +397,9 @@ TEST_F(Handshakes, TryEveryLinkInItsOrder) {
   const StreamLink dead{.local = "127.0.0.1", .remote = "127.0.0.1", .port = closed.port};
   const StreamLink elsewhere{.local = "192.0.2.77", .remote = "127.0.0.1", .port = port};  // not an address of ours
   const StreamLink wrong{.local = "", .remote = "no-number", .port = port};
-  dial({dead, elsewhere, wrong, here()}, a_hello(), {new_key});
+  StreamLink right = here();
+  right.index = 3;
+  dial({dead, elsewhere, wrong, right}, a_hello(), {new_key});
   until([&] { return outcome.has_value(); });
   ASSERT_TRUE(*outcome) << outcome->error().text;
   EXPECT_EQ((*outcome)->link, 3U);

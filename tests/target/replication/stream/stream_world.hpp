@@ -119,8 +119,8 @@ class StreamTest : public testing::Test {
 
 // A message as it is on the wire, without a tag.
 inline Bytes on_the_wire(const StreamHead& head, std::span<const std::byte> body) {
-  const StreamHeadBytes encoded = encode_stream_head(head, body.empty() ? 0 : crc32c(body));
-  Bytes bytes(encoded.begin(), encoded.end());
+  Bytes bytes(stream_head_bytes(1));
+  encode_stream_head(head, body.empty() ? 0 : crc32c(body), 1, bytes);
   bytes.insert(bytes.end(), body.begin(), body.end());
   return bytes;
 }
