@@ -5,9 +5,9 @@
 //   leader ── write, zero, flush, state, sums, fill_end, map_taken ──► follower
 //   leader ◄────────────────── ack, sums_answer, map ──────────────── follower
 //
-// A message: a head with a checksum of its own, then `body_bytes` of body, of which the head has the checksum. From version
-// 2 on a stream goes over several connections, its links: each message has its number on the stream, and says up to which
-// one those of the other direction have come.
+// A message: a head with a checksum of its own, then `body_bytes` of body, of which the head has the checksum. From
+// version 2 on a stream goes over several connections, its links: each message has its number on the stream, and says
+// up to which one those of the other direction have come.
 #pragma once
 
 #include <array>
@@ -37,8 +37,8 @@ enum class StreamOp : std::uint8_t {
   sums_answer = 9,  // of `sequence`; body: a bit for each Sum, lowest first; 1: it differs
   map = 10,         // body: the follower's extents that may differ, as bits from extent `offset` on; `length` extents.
                     // `last`: there are no more
-  link = 11,        // about this connection only, not numbered; only `seen` counts. `sequence`: a question, if `last`, whether
-                    // this way leads anywhere, or the answer to it, over the same connection
+  link = 11,        // about this connection only, not numbered; only `seen` counts. `sequence`: a question, if `last`,
+              // whether this way leads anywhere, or the answer to it, over the same connection
 };
 
 struct StreamHead {
@@ -68,16 +68,16 @@ inline constexpr std::uint32_t stream_body_bytes_max = 16 << 20;  // the largest
 inline constexpr std::uint32_t sum_block_bytes = 64 << 10;
 using Sum = std::array<std::byte, 16>;  // the first half of SHA-256
 
-// Into `place`, of stream_head_bytes(version). `body_checksum`: CRC32C of the body; 0 when there is none. A head that the
-// peer would not take is a bug.
+// Into `place`, of stream_head_bytes(version). `body_checksum`: CRC32C of the body; 0 when there is none. A head that
+// the peer would not take is a bug.
 void encode_stream_head(const StreamHead& head, std::uint32_t body_checksum, std::uint16_t version,
                         std::span<std::byte> place);
 struct DecodedStreamHead {
   StreamHead head;
   std::uint32_t body_checksum = 0;
 };
-// Fails with WireErrc::truncated, ::bad_digest (of the head), ::bad_version (not `version`), ::bad_opcode, ::bad_field (a
-// flag that does not belong to the op, an unknown status, a range that wraps, a number where there is none) or
+// Fails with WireErrc::truncated, ::bad_digest (of the head), ::bad_version (not `version`), ::bad_opcode, ::bad_field
+// (a flag that does not belong to the op, an unknown status, a range that wraps, a number where there is none) or
 // ::bad_length (a body that is too long, or not what the op has).
 [[nodiscard]] Result<DecodedStreamHead> decode_stream_head(std::span<const std::byte> bytes, std::uint16_t version);
 // Whether the op is answered by an ack or a sums_answer that repeats its sequence.

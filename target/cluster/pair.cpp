@@ -64,6 +64,7 @@ void Pair::Impl::begin() {
     options.self = self;
     options.cluster = cluster_id(config.name);
     options.incarnation = agreement->incarnation();
+    options.auth = config.stream_auth;
     options.silence_max = std::max<milliseconds>(config.deadtime, milliseconds(1000));
     listener = std::make_unique<replication::StreamListener>(
         control.get_executor(), clock, log, options, keys.all(),
@@ -183,6 +184,7 @@ void Pair::Impl::follow(std::size_t index) {
     copy.dialing = true;
     tasks.spawn([this, index] { return dial(index); });
   }
+  if (orders.role == CopyRole::lead && in_place) join_links(index);
 }
 
 void Pair::Impl::show_access(Copy& copy) {

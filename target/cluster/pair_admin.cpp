@@ -70,7 +70,14 @@ void Pair::Impl::poll_copies() {
       polled.polled_at = now;
       polled.counters = counters;
     });
-    there(copy, [told](const PairUnit& unit) { told(unit.replica->counters()); });
+    const auto links = back([index, id = copy.bonded.id](Impl& owner, const replication::BondCounters& counters) {
+      owner.take_counters(index, id, counters);
+    });
+    there(copy, [told, links, stream = copy.bonded.stream](const PairUnit& unit) {
+      const auto alive = stream.lock();
+      links(alive != nullptr ? alive->counters() : replication::BondCounters());
+      told(unit.replica->counters());
+    });
   }
   if (takes_part() && !stopping) {
     update();

@@ -19,6 +19,7 @@
 #include "target/cluster/decision_log.hpp"
 #include "target/cluster/failback.hpp"
 #include "target/cluster/pair.hpp"
+#include "target/replication/bonded_stream.hpp"
 #include "target/replication/roles.hpp"
 #include "target/replication/stream_dialer.hpp"
 #include "target/replication/stream_listener.hpp"
@@ -47,6 +48,17 @@ struct Pair::Impl : std::enable_shared_from_this<Pair::Impl> {
                    }}),
         tasks(loop.get_executor()) {}
 
+  // The stream of a unit over several links, while there is one.
+  struct Bonded {
+    std::weak_ptr<replication::BondedStream> stream;  // the copy's; to be locked on its shard only
+    std::uint64_t id = 0;                             // Hello::stream; 0: there was none yet
+    std::uint64_t peer_life = 0;
+    bool dialled_here = false;
+    replication::Bond::Links joining = 0;
+    std::array<TimePoint, replication::stream_links_max> join_at{};  // not before
+    replication::BondCounters counters;                              // none up: it has ended
+  };
+
   // One replicated unit.
   struct Copy {
     PairUnit unit;
@@ -63,6 +75,7 @@ struct Pair::Impl : std::enable_shared_from_this<Pair::Impl> {
     std::uint64_t filled_before = 0;
     TimePoint polled_at;
     std::string link;  // trouble of the last dialling
+    Bonded bonded;
 
     [[nodiscard]] bool open() const { return unit.replica != nullptr; }
   };
@@ -163,7 +176,16 @@ struct Pair::Impl : std::enable_shared_from_this<Pair::Impl> {
   boost::asio::awaitable<void> move();
 
   // ---- pair_streams.cpp
+  [[nodiscard]] Hello hello_of(const Copy& copy) const;
+  // Those first on which the peer is heard.
+  [[nodiscard]] std::vector<replication::StreamLink> stream_links() const;
   boost::asio::awaitable<void> dial(std::size_t index);
+  // A new stream that begins with this connection.
+  [[nodiscard]] std::shared_ptr<replication::BondedStream> bond(std::size_t index, std::uint64_t id,
+                                                                std::uint64_t peer_life, bool dialled_here);
+  void join_links(std::size_t index);
+  boost::asio::awaitable<void> join(std::size_t index, replication::StreamLink link);
+  void take_counters(std::size_t index, std::uint64_t id, const replication::BondCounters& counters);
   boost::asio::awaitable<replication::Admission> admit(const Hello& hello);
 
   // ---- pair_handover.cpp
@@ -193,6 +215,7 @@ struct Pair::Impl : std::enable_shared_from_this<Pair::Impl> {
 
   // ---- pair_status.cpp
   [[nodiscard]] ClusterStatus status();
+  void show_links(const Copy& copy, CopyStatus& shown) const;
 };
 
 }  // namespace mpath::target::cluster

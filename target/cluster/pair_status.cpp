@@ -4,6 +4,7 @@
 
 #include "target/cluster/alarms.hpp"
 #include "target/cluster/pair_impl.hpp"
+#include "target/config/parse.hpp"
 
 namespace mpath::target::cluster {
 
@@ -12,6 +13,22 @@ using std::chrono::seconds;
 
 ClusterStatus Pair::status() {
   return impl_->status();
+}
+
+void Pair::Impl::show_links(const Copy& copy, CopyStatus& shown) const {
+  const replication::BondCounters& counters = copy.bonded.counters;
+  if (!copy.counters.stream || counters.up == 0) return;
+  const auto& own = config.addresses_of(self);
+  const auto& theirs = config.addresses_of(peer);
+  for (std::size_t link = 0; link < theirs.size(); ++link) {
+    shown.links.push_back({.local = format_portal(own[link]),
+                           .remote = format_portal(theirs[link]),
+                           .up = (counters.up >> link & 1U) != 0,
+                           .sent_bytes = counters.links[link].bytes_sent,
+                           .received_bytes = counters.links[link].bytes_received});
+  }
+  shown.links_lost = counters.links_lost;
+  shown.sent_again = counters.sent_again;
 }
 
 ClusterStatus Pair::Impl::status() {
@@ -81,6 +98,7 @@ ClusterStatus Pair::Impl::status() {
     shown.read_bytes = counters.read_bytes;
     shown.written_bytes = counters.written_bytes;
     shown.pending = counters.pending;
+    show_links(copy, shown);
     status.copies.push_back(std::move(shown));
   }
   std::ranges::move(alarms_of(status, config), std::back_inserter(status.alarms));

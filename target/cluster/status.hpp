@@ -22,6 +22,13 @@ struct LinkStatus {
   std::uint64_t sent = 0, received = 0, refused = 0;  // messages; refused: damaged, of another key, repeated
 };
 
+// One of the connections that the stream of a unit goes over.
+struct StreamLinkStatus {
+  std::string local, remote;
+  bool up = false;
+  std::uint64_t sent_bytes = 0, received_bytes = 0;  // since it came up
+};
+
 // One replicated unit, as this node's copy sees it.
 struct CopyStatus {
   std::string unit;
@@ -35,7 +42,9 @@ struct CopyStatus {
   double fill_bytes_per_second = 0;  // over the last seconds
   std::optional<std::chrono::seconds> fill_eta;
   std::uint64_t sent_bytes = 0, received_bytes = 0, read_bytes = 0, written_bytes = 0;  // ns nr dr dw
-  std::uint64_t pending = 0;  // writes the peer has not answered
+  std::uint64_t pending = 0;            // writes the peer has not answered
+  std::vector<StreamLinkStatus> links;  // of the stream; none while there is no stream, or the peer knows one link only
+  std::uint64_t links_lost = 0, sent_again = 0;  // of this stream; sent_again: messages
   std::string trouble;
 };
 

@@ -85,7 +85,17 @@ json copy_json(const CopyStatus& copy) {
            {"read", copy.read_bytes},
            {"written", copy.written_bytes},
            {"pending", copy.pending},
+           {"links", json::array()},
+           {"links_lost", copy.links_lost},
+           {"sent_again", copy.sent_again},
            {"trouble", copy.trouble}};
+  for (const StreamLinkStatus& link : copy.links) {
+    all["links"].push_back({{"local", link.local},
+                            {"remote", link.remote},
+                            {"up", link.up},
+                            {"sent", link.sent_bytes},
+                            {"received", link.received_bytes}});
+  }
   if (copy.fill_eta) all["fill_eta_s"] = copy.fill_eta->count();
   return all;
 }
@@ -101,11 +111,19 @@ CopyStatus copy_from(const json& from) {
       {"to_fill", &copy.to_fill_bytes}, {"fill_total", &copy.fill_total_bytes},
       {"sent", &copy.sent_bytes},       {"received", &copy.received_bytes},
       {"read", &copy.read_bytes},       {"written", &copy.written_bytes},
-      {"pending", &copy.pending}};
+      {"pending", &copy.pending},       {"links_lost", &copy.links_lost},
+      {"sent_again", &copy.sent_again}};
   for (const auto& [key, counter] : counters) *counter = from.value(key, std::uint64_t{0});
   copy.fill_bytes_per_second = from.value("fill_rate", 0.0);
   if (const auto eta = from.find("fill_eta_s"); eta != from.end() && !eta->is_null())
     copy.fill_eta = std::chrono::seconds(eta->get<std::int64_t>());
+  for (const json& link : from.value("links", json::array())) {
+    copy.links.push_back({.local = link.value("local", std::string()),
+                          .remote = link.value("remote", std::string()),
+                          .up = link.value("up", false),
+                          .sent_bytes = link.value("sent", std::uint64_t{0}),
+                          .received_bytes = link.value("received", std::uint64_t{0})});
+  }
   copy.trouble = from.value("trouble", std::string());
   return copy;
 }

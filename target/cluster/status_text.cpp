@@ -120,6 +120,19 @@ std::string fill_text(const CopyStatus& copy) {
   return text + "\n";
 }
 
+std::string links_text(const CopyStatus& copy) {
+  std::string text;
+  for (const StreamLinkStatus& link : copy.links) {
+    text += text.empty() ? "    over " : ", ";
+    text += link.remote;
+    text += link.up ? fmt::format(" ({} sent, {} received)", format_amount(link.sent_bytes),
+                                  format_amount(link.received_bytes))
+                    : " LOST";
+  }
+  if (!text.empty()) text += "\n";
+  return text;
+}
+
 std::string units_text(const ClusterStatus& status) {
   std::string text;
   std::vector<Row> rows{{"LU", "CONNECTION", "ROLES", "HERE", "THERE", "SIZE", "DIFFERS"}};
@@ -135,6 +148,7 @@ std::string units_text(const ClusterStatus& status) {
     line = end;
     if (filling(copy)) text += fill_text(copy);
     if (!copy.trouble.empty()) text += fmt::format("    {}\n", copy.trouble);
+    text += links_text(copy);
   }
   return text;
 }

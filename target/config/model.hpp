@@ -15,7 +15,7 @@
 #include "target/iscsi/target_view.hpp"
 #include "target/replication/node_fsm.hpp"
 #include "target/store/store.hpp"
-#include "wire/replication.hpp"
+#include "wire/replication_stream.hpp"
 
 namespace mpath::target {
 
@@ -104,6 +104,7 @@ struct ClusterConfig {
   std::vector<VirtualIp> virtual_ips;
   std::uint64_t resync_bytes_per_second_max = 0;  // 0: no limit
   std::uint64_t resync_bytes_per_second_min = 0;
+  mpath::replication::StreamAuth stream_auth = mpath::replication::StreamAuth::none;
   std::chrono::milliseconds verify_interval{0};    // 0: never by itself
   std::chrono::milliseconds disk_timeout{10'000};  // 0: none
   Origin origin;

@@ -95,6 +95,8 @@ void ConfigBuilder::build_cluster(const Item& item) {
   if (cluster.auto_failback == AutoFailback::on && !cluster.preferred)
     complain(values.origin("auto_failback"), "fail back to whom? preferred a or preferred b is needed");
   build_resync(values, cluster);
+  using mpath::replication::StreamAuth;
+  cluster.stream_auth = values.text("stream_auth") == "hmac-sha256" ? StreamAuth::hmac : StreamAuth::none;
   cluster.fingerprint = fingerprint(values);
   result_.config.cluster = std::move(cluster);
 }

@@ -240,6 +240,14 @@ constexpr std::array rows{
             .fallback = "C",
             .words = "C|B|A",
             .doc = "C: a write is answered when both nodes have it; B and A are not built"},
+    Setting{
+        .section = "cluster",
+        .key = "stream_auth",
+        .type = word,
+        .fallback = "none",
+        .words = "none|hmac-sha256",
+        .doc = "how replicated data is protected on its way, besides checksums; that both nodes have the key is proved "
+               "in any case; the stronger of what both nodes say is used, or nothing is copied"},
     Setting{.section = "cluster",
             .key = "verify_interval",
             .type = duration,

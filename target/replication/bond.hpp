@@ -7,7 +7,8 @@
 //
 // Links:   one is used until it has `spread_bytes` more under way than another: little traffic stays together, much of
 //          it is spread.
-// Stalls:  a link that has something under way, of which nothing was acknowledged for half of its stall limit, is asked,
+// Stalls:  a link that has something under way, of which nothing was acknowledged for half of its stall limit, is
+// asked,
 //          and so are the others. If another is heard after that, and it has not answered for another half, it is given
 //          up. What else comes over it says nothing: it may be cut one way. While no other is heard none is given up:
 //          then the network or the peer stands still, and the stream's own limit counts.
@@ -38,6 +39,7 @@ struct BondMessage {
 };
 
 struct BondOptions {
+  std::size_t first_link = 0;  // used while there is little to do, if it is up
   std::uint64_t spread_bytes = 256 << 10;
   Duration stall_max = std::chrono::milliseconds(60);
   Duration idle_interval = std::chrono::seconds(1);  // between two questions on a link that is not used
@@ -49,7 +51,7 @@ class Bond {
   static constexpr std::size_t no_link = stream_links_max;
   using Links = std::uint32_t;  // a bit each
 
-  explicit Bond(const BondOptions& options = {}) : options_(options) {}
+  explicit Bond(const BondOptions& options = {}) : options_(options), current_(options.first_link) {}
 
   // --- what is sent
   [[nodiscard]] bool full() const { return next_ - first_ >= options_.window_max; }
@@ -120,7 +122,7 @@ class Bond {
     bool asked = false;                     // and no sign of life since
     std::uint64_t acknowledged_bytes = 0;
     TimePoint heard_at;
-    Duration lived_at{}, asked_at{};             // as watched_
+    Duration lived_at{}, asked_at{};           // as watched_
     std::uint64_t heard_in = 0, asked_in = 0;  // as looks_
     [[nodiscard]] bool waits() const { return messages > 0 || asked; }
   };
@@ -136,7 +138,7 @@ class Bond {
   std::uint64_t first_ = 1, next_ = 1;
   std::uint64_t waiting_ = 0;  // of them, without a link
   Links up_ = 0;
-  std::size_t current_ = 0;
+  std::size_t current_;
   std::array<State, stream_links_max> states_;
   std::optional<TimePoint> looked_at_;
   Duration watched_{};  // the time that was looked at

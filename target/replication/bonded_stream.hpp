@@ -7,8 +7,9 @@
 //
 // Threads:    made on any; everything else on the shard, which outlives it.
 // Allocation: none per message in steady state.
-// Trust:      as for TcpStream. A peer that answers what it has not seen, or has seen what was not sent, ends the stream.
-// Bounds:     BondOptions::window_max messages on their way in each direction; more end the stream. What is kept is what
+// Trust:      as for TcpStream. A peer that answers what it has not seen, or has seen what was not sent, ends the
+// stream. Bounds:     BondOptions::window_max messages on their way in each direction; more end the stream. What is
+// kept is what
 //             the sender lends (bodies of what is answered) or, for answers, small copies.
 #pragma once
 
@@ -26,9 +27,9 @@ namespace mpath::target::replication {
 struct BondCounters {
   std::array<StreamCounters, stream_links_max> links;  // of the connection that is up, or was last
   Bond::Links up = 0;
-  std::uint64_t sent_again = 0;     // messages
-  std::uint64_t came_twice = 0;     // and were dropped
-  std::uint64_t came_early = 0;     // and waited for others
+  std::uint64_t sent_again = 0;  // messages
+  std::uint64_t came_twice = 0;  // and were dropped
+  std::uint64_t came_early = 0;  // and waited for others
   std::uint64_t links_lost = 0;
 };
 

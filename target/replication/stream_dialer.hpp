@@ -53,7 +53,8 @@ class StreamDialer {
       : control_(std::move(control)), clock_(clock), options_(options) {}
 
   // Links are tried in their order: those first that the peer is heard on. What a peer refuses with proof is not tried
-  // elsewhere. The nonce and the link of `hello` are set here. The first key is what we prove with, the peer may prove with any.
+  // elsewhere. The nonce and the link of `hello` are set here. The first key is what we prove with, the peer may prove
+  // with any.
   [[nodiscard]] boost::asio::awaitable<std::expected<Dialed, DialFailure>> connect(std::vector<StreamLink> links,
                                                                                    Hello hello, std::vector<Key> keys,
                                                                                    Shard& shard) const;

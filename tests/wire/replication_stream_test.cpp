@@ -424,7 +424,7 @@ TEST(Proofs, AreWrongForAnyBitThatWasChanged) {
   Conversation said;
   said.prove(a_key, a_key);
   const std::vector<Key> keys{a_key};
-  const auto try_all = [&](std::vector<std::byte> Conversation::* message, int right) {
+  const auto try_all = [&](std::vector<std::byte> Conversation::*message, int right) {
     for (std::size_t bit = 0; bit < (said.*message).size() * 8; ++bit) {
       Conversation changed = said;
       (changed.*message)[bit / 8] ^= static_cast<std::byte>(1U << bit % 8);

@@ -74,8 +74,8 @@ TEST(ClusterConfig, ReadsEverySetting) {
           " witness 10.1.0.3:9999, [fd00::3]\n keepalive 200ms; warntime 500ms; deadtime 1s; initdead 20s; lease "
           "600ms\n"
           " drift 5; fence_timeout 3s; auto_failback when-synced; preferred b; virtual_ip 10.0.0.10/24 dev eth0\n"
-          " virtual_ip fd00:1::10/64\n resync_rate_max 100M; resync_rate_min 1M; protocol C; verify_interval 24h; "
-          "disk_timeout 3s\n") +
+          " virtual_ip fd00:1::10/64\n resync_rate_max 100M; resync_rate_min 1M; protocol C; verify_interval 24h\n"
+          " disk_timeout 3s; stream_auth hmac-sha256\n") +
       "portal_group 3 { portal 10.0.0.10; portal [fd00:1::10]; virtual yes }\n";
   ASSERT_THAT(problems(text), IsEmpty());
   const TargetdConfig config = parse(text).config;
@@ -98,6 +98,7 @@ TEST(ClusterConfig, ReadsEverySetting) {
   EXPECT_EQ(cluster.resync_bytes_per_second_max, std::uint64_t{100} << 20);
   EXPECT_EQ(cluster.verify_interval, std::chrono::hours(24));
   EXPECT_EQ(cluster.disk_timeout, std::chrono::seconds(3));
+  EXPECT_EQ(cluster.stream_auth, mpath::replication::StreamAuth::hmac);
   EXPECT_TRUE(node_options(cluster).witness);
   EXPECT_TRUE(config.portal_groups[2].is_virtual);
   EXPECT_TRUE(config.portal_groups[2].portals[0].moving) << "listened on before the address is there";

@@ -294,7 +294,7 @@ TEST_P(BondSim, EverythingArrivesOnceInOrderAndSoonWhileOneLinkLives) {
   const std::uint64_t seed = GetParam();
   World world(seed, 2 + seed % 3);
   for (std::size_t link = 0; link < world.links; ++link) world.connect(link);
-  std::size_t good = 0;                 // it is left alone
+  std::size_t good = 0;                   // it is left alone
   milliseconds good_since{0}, broken{0};  // when something was last done to another
   std::uint64_t faults = 0;
   while (world.now < milliseconds(4000) && !HasFatalFailure()) {

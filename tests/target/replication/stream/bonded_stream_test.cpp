@@ -251,7 +251,8 @@ TEST_F(BondedStreams, ReferToNothingAndSayNothingOnceClosed) {
   {
     Bytes body = pattern(1 << 20);
     const iovec part{body.data(), body.size()};
-    for (std::uint64_t sequence = 1; sequence < 20; ++sequence) leader->send(write_head(sequence, body.size()), {&part, 1});
+    for (std::uint64_t sequence = 1; sequence < 20; ++sequence)
+      leader->send(write_head(sequence, body.size()), {&part, 1});
     settle();
     leader->close();
   }
@@ -446,10 +447,12 @@ TEST_F(BondedStreams, CostNoAllocationAndHardlyMoreThanOneConnection) {
   };
   for (const std::size_t bytes : {std::size_t{4096}, std::size_t{128} << 10}) {
     const std::uint64_t rounds = bytes == 4096 ? 300 : 30;
-    const Cost one = measure(one_ping, bytes, rounds, [&] { return calls_of(near->counters()) + calls_of(far->counters()); });
-    const Cost bond = measure(bond_ping, bytes, rounds, [&] { return calls_of_bond(*leader) + calls_of_bond(*follower); });
-    std::printf("%zu bytes, depth 32: one connection %.3f calls and %.0f ns a message, two links %.3f and %.0f\n", bytes,
-                one.calls, one.nanoseconds, bond.calls, bond.nanoseconds);
+    const Cost one =
+        measure(one_ping, bytes, rounds, [&] { return calls_of(near->counters()) + calls_of(far->counters()); });
+    const Cost bond =
+        measure(bond_ping, bytes, rounds, [&] { return calls_of_bond(*leader) + calls_of_bond(*follower); });
+    std::printf("%zu bytes, depth 32: one connection %.3f calls and %.0f ns a message, two links %.3f and %.0f\n",
+                bytes, one.calls, one.nanoseconds, bond.calls, bond.nanoseconds);
     // Little stays on one link, and costs what it costs there.
     if (bytes == 4096) {
       EXPECT_LT(bond.calls, one.calls * 1.3 + 0.02);
