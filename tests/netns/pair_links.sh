@@ -88,8 +88,11 @@ for mark in "${MARKS[@]}"; do
   [ "$stall" -le "$longest" ] || longest=$stall
 done
 echo
-# One connection that falls silent holds its writes for a second, and for the next one to be made.
-check "no link cost a second: $longest ms at most" test "$longest" -lt $((1000 * STRETCH))
+# One connection that falls silent holds its writes for a second, and for the next one to be made. On a machine that is
+# busy with something else the load stands still by itself, too.
+quiet=$(phase_value mended longest_stall_ms)
+check "no link cost a second: $longest ms at most, and $quiet ms when nothing was lost" \
+  test "$longest" -lt $((1000 * STRETCH + quiet))
 node_term b
 node_term a
 check "the copies are equal" eval 'cmp "$LAB/a/disks/disk.img" "$LAB/b/disks/disk.img" && cmp "$LAB/a/disks/plain.img" "$LAB/b/disks/plain.img"'
