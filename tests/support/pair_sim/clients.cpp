@@ -12,6 +12,8 @@ using std::chrono::milliseconds;
 
 constexpr Duration way = microseconds(50);
 constexpr int rounds_max = 400;  // of 5 ms
+constexpr int cell_clients = 3;
+constexpr int cell_rounds_max = 15;  // of 20 ms
 
 }  // namespace
 
@@ -19,6 +21,7 @@ void Clients::start() {
   for (std::size_t block = 0; block < blocks; ++block) client(block);
   state_client();
   onlooker();
+  for (int each = 0; each < cell_clients; ++each) cell_client(0);
 }
 
 // ---- blocks --------------------------------------------------------------------------------------------------------
@@ -85,6 +88,35 @@ void Clients::onlooker() {
       });
     }
     onlooker();
+  });
+}
+
+// ---- the cell ------------------------------------------------------------------------------------------------------
+
+// `known`: what this client believes to be there.
+void Clients::cell_client(std::uint64_t known) {
+  World& world = pair_.world;
+  world.after(microseconds(1000 + world.roll(80000)), [this, known] {
+    if (finished_) return;
+    World& world_now = pair_.world;
+    const Member to = some_node();
+    const auto op = pair_.cell_history.begin(known, world_now.chance(70), world_now.now());
+    if (world_now.up(to)) {
+      world_now.in(to, way, [&node = pair_.at(to), op] {
+        if (node.takes_commands()) node.copy()->use_cell(op);
+      });
+    }
+    wait_for_cell(op, 0);
+  });
+}
+
+void Clients::wait_for_cell(const std::shared_ptr<CellOp>& op, int rounds) {
+  pair_.world.after(milliseconds(20), [this, op, rounds] {
+    if (!op->answered() && rounds < cell_rounds_max) return wait_for_cell(op, rounds + 1);
+    // Without an answer it looks what became of it.
+    std::uint64_t known = op->expected;
+    if (op->answered()) known = op->read.value_or(op->value.value_or(op->expected));
+    cell_client(known);
   });
 }
 

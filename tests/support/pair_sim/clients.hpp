@@ -1,5 +1,6 @@
 // The initiators of a simulated pair: one writes a block at a time and reads what it left; one reads what others write;
-// one changes the SCSI state.
+// one changes the SCSI state;
+// three take turns at one block by COMPARE AND WRITE.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +23,8 @@ class Clients {
   void wait_for(std::size_t block, const std::weak_ptr<Write>& watched, int rounds);
   void read(std::size_t block, Member to);
   void onlooker();
+  void cell_client(std::uint64_t known);
+  void wait_for_cell(const std::shared_ptr<CellOp>& op, int rounds);
   void state_client();
   void use_state(Member to);
   [[nodiscard]] Member some_node() { return pair_.world.chance(50) ? Member::a : Member::b; }

@@ -44,6 +44,15 @@ struct Copy::Request : BlockRequest {
   iovec part{};
 };
 
+// A command of a client to the cell: a read, and a write if that found what was expected.
+struct Copy::CellRequest : BlockRequest {
+  Copy* copy = nullptr;
+  std::shared_ptr<CellOp> operation;
+  RangeLock lock;
+  BlockBytes bytes{};
+  iovec part{};
+};
+
 // A planted bug: answers writes by itself, at once.
 class Copy::HastyStream final : public PeerStream {
  public:
@@ -68,12 +77,12 @@ class Copy::HastyStream final : public PeerStream {
 // ---- its life ------------------------------------------------------------------------------------------------------
 
 DirtyMap::Shape Copy::shape() {
-  return {.unit = {}, .size_bytes = blocks * block_bytes, .extent_bytes = 1024};
+  return {.unit = {}, .size_bytes = (blocks + 1) * block_bytes, .extent_bytes = 1024};
 }
 
 void Copy::format(SimMedia& media) {
-  media.disk.cached.resize(blocks);
-  media.disk.durable.resize(blocks);
+  media.disk.cached.resize(blocks + 1);
+  media.disk.durable.resize(blocks + 1);
   DirtyMap empty(shape());
   empty.mark(empty.all());
   for (std::uint64_t extent = 0; extent < empty.all().last; ++extent) empty.clear(extent);
@@ -268,6 +277,61 @@ void Copy::answered(Request& request) {
   write.answered = true;
   ++pair_.result.writes_acknowledged;
   pair_.history.each_side(self_, old_view, [&](History& side) { side.acknowledged(write); });
+}
+
+void Copy::use_cell(const std::shared_ptr<CellOp>& op) {
+  auto made = std::make_unique<CellRequest>();
+  CellRequest& request = *made;
+  request.copy = this;
+  request.operation = op;
+  request.offset = cell * block_bytes;
+  request.length = block_bytes;
+  request.part = {.iov_base = request.bytes.data(), .iov_len = block_bytes};
+  request.data = {&request.part, 1};
+  request.lock.first = cell;
+  request.lock.count = 1;
+  request.lock.exclusive = op->value && pair_.options.bug != Bug::compare_apart;
+  request.lock.owner = &request;
+  request.lock.granted = [](RangeLock& lock) noexcept {
+    CellRequest& own = *static_cast<CellRequest*>(lock.owner);
+    own.copy->cell_locked(own);
+  };
+  cell_requests_.emplace(&request, std::move(made));
+  if (locks_.lock(request.lock)) cell_locked(request);
+}
+
+void Copy::cell_locked(CellRequest& request) {
+  request.op = BlockOp::read;
+  request.done = [](BlockRequest& ended) noexcept {
+    CellRequest& own = static_cast<CellRequest&>(ended);
+    own.copy->cell_read(own);
+  };
+  replica_->submit(request);
+}
+
+void Copy::cell_read(CellRequest& request) {
+  CellOp& op = *request.operation;
+  if (request.status != BlockStatus::ok) return cell_ended(request, false);
+  const std::uint64_t found = value_of(request.bytes);
+  if (!op.value || found != op.expected) {
+    op.read = found;
+    return cell_ended(request, true);
+  }
+  request.bytes = block_of(*op.value);
+  request.op = BlockOp::write;
+  request.fua = true;
+  request.done = [](BlockRequest& ended) noexcept {
+    CellRequest& own = static_cast<CellRequest&>(ended);
+    own.copy->cell_ended(own, own.status == BlockStatus::ok);
+  };
+  replica_->submit(request);
+}
+
+// `told`: its client is.
+void Copy::cell_ended(CellRequest& request, bool told) {
+  const auto own = cell_requests_.extract(&request);
+  if (told) request.operation->ended = pair_.world.now();
+  locks_.release(request.lock);
 }
 
 void Copy::change_state(const LuState& next, std::function<void()> done) {

@@ -11,6 +11,7 @@
 
 #include "target/replication/replica.hpp"
 #include "target/replication/roles.hpp"
+#include "target/scsi/range_locks.hpp"
 #include "tests/support/pair_sim/pair.hpp"
 
 namespace mpath::target::replication::test {
@@ -31,7 +32,7 @@ class Copy {
 
   [[nodiscard]] Roles& roles() { return *roles_; }
   [[nodiscard]] bool serves() const { return serving_.may_answer(clock_.now()); }
-  [[nodiscard]] bool idle() const { return requests_.empty() && !changing_state_; }
+  [[nodiscard]] bool idle() const { return requests_.empty() && cell_requests_.empty() && !changing_state_; }
   [[nodiscard]] const LuState& state() const { return state_; }  // in force
   void give_orders();
   void dial_if_wanted();
@@ -39,6 +40,9 @@ class Copy {
   // --- commands of clients: to a node that takes them
   void read(std::size_t block);
   void write(const std::shared_ptr<Write>& write);
+  // COMPARE AND WRITE of the cell, or a read of it: the blocks are locked as a logical unit does, from the first read
+  // to the last write.
+  void use_cell(const std::shared_ptr<CellOp>& op);
   [[nodiscard]] bool changing_state() const { return changing_state_; }
   void change_state(const LuState& next, std::function<void()> done);
 
@@ -46,12 +50,16 @@ class Copy {
   class LifeOf;
   class HastyStream;
   struct Request;
+  struct CellRequest;
 
   void report(const Report& report);
   void take_connection(const std::shared_ptr<SimConnection>& connection, int side);
   void take_caller(Member caller, std::uint64_t life, std::uint64_t term);
   void command(std::size_t block, const std::shared_ptr<Write>& write);
   void answered(Request& request);
+  void cell_locked(CellRequest& request);
+  void cell_read(CellRequest& request);
+  void cell_ended(CellRequest& request, bool told);
   [[nodiscard]] bool peer_unheard() const;
 
   Pair& pair_;
@@ -65,6 +73,8 @@ class Copy {
   SimMapStore map_store_;
   SimStateLog state_log_;
   std::map<BlockRequest*, std::unique_ptr<Request>> requests_;
+  RangeLocks locks_;  // of the unit above
+  std::map<BlockRequest*, std::unique_ptr<CellRequest>> cell_requests_;
   std::unique_ptr<Roles> roles_;
   std::unique_ptr<Replica> replica_;
   std::deque<Report> reports_;

@@ -110,10 +110,9 @@ void Machine::settle() {
   copy_->give_orders();
   pair_.learned(self_, fsm_->view());
   if (!fsm_->primary()) draining_ = false;
-  if (suspect_ != fsm_->suspect()) {
-    suspect_ = fsm_->suspect() || (suspect_ && pair_.options.bug == Bug::trust_lost_memory);
-    if (suspect_) pair_.lost_memory();
-  }
+  const bool was_suspect = suspect_;
+  suspect_ = fsm_->suspect() || (suspect_ && pair_.options.bug == Bug::trust_lost_memory);
+  if (suspect_ && !was_suspect) pair_.lost_memory();
   copy_->dial_if_wanted();
 }
 

@@ -83,7 +83,7 @@ void Pair::lost_memory() {
   if (!forked_at_) return lost_memory(view_in_truth());
   // Each is the only holder of what is its own.
   for (const Member member : {Member::a, Member::b}) {
-    if (at(member).suspect()) history.side(member).total_loss();
+    if (at(member).suspect()) lose(history.side(member));
   }
 }
 
@@ -91,8 +91,13 @@ void Pair::lost_memory(const View& view) {
   for (const Member member : {Member::a, Member::b}) {
     if (view.in_sync.has(member) && !at(member).suspect()) return;
   }
-  history.side(view.primary).total_loss();
+  lose(history.side(view.primary));
   world.note("nobody holds everything any more");
+}
+
+void Pair::lose(History& side) {
+  side.total_loss();
+  if (!cell_history.total_loss() && result.splits == 0) world.violated("the cell was no register");
 }
 
 }  // namespace mpath::target::replication::test

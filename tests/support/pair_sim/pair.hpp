@@ -4,6 +4,7 @@
 #include <array>
 #include <memory>
 
+#include "tests/support/pair_sim/cell_history.hpp"
 #include "tests/support/pair_sim/history.hpp"
 #include "tests/support/pair_sim/pair_sim.hpp"
 #include "tests/support/pair_sim/view_log.hpp"
@@ -11,7 +12,8 @@
 
 namespace mpath::target::replication::test {
 
-inline constexpr std::size_t blocks = 6;
+inline constexpr std::size_t blocks = 6;     // with one writer each
+inline constexpr std::size_t cell = blocks;  // the block after them, which several change by COMPARE AND WRITE
 
 class Machine;
 
@@ -42,6 +44,7 @@ struct Pair {
   SimResult result;
   World world;
   Histories history{blocks};
+  CellHistory cell_history;
   ViewLog views;
   bool mended = false;           // nothing goes wrong any more
   bool parted = false;           // the nodes could not talk for a while, by now or before
@@ -52,6 +55,7 @@ struct Pair {
   [[nodiscard]] View view_in_truth();
   void lost_memory(const View& view);
   void fork(const View& view);
+  void lose(History& side);
 
   std::optional<View> forked_at_;  // decided by its primary without the other, as far as is known
   bool split_ = false;

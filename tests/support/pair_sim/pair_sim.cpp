@@ -38,6 +38,7 @@ class Sim {
     result.trace = pair_.world.trace();
     result.events = pair_.world.events();
     result.views = pair_.views.size();
+    result.compares = pair_.cell_history.answers();
     result.takeovers = pair_.views.takeovers();
     return std::move(result);
   }
@@ -99,12 +100,14 @@ class Sim {
     if (pair_.views.highest().in_sync.size() != 2) world.violated("the pair is not whole after everything was mended");
     Machine& a = pair_.at(Member::a);
     Machine& b = pair_.at(Member::b);
-    for (std::size_t block = 0; block < blocks; ++block) {
+    for (std::size_t block = 0; block <= cell; ++block) {
       const BlockBytes& here = a.media().disk.cached[block];
       const BlockBytes& there = b.media().disk.cached[block];
       if (here != there)
         world.violated(fmt::format("block {} differs: {} and {}", block, value_of(here), value_of(there)));
     }
+    // Where the pair was split there were two.
+    if (pair_.result.splits == 0 && !pair_.cell_history.is_register()) world.violated("the cell was no register");
     if (a.copy() == nullptr || b.copy() == nullptr || a.copy()->state() != b.copy()->state())
       world.violated("the SCSI states differ");
   }
@@ -134,6 +137,8 @@ const char* name(Bug bug) {
       return "lose_dirty_map";
     case Bug::dirty_reads:
       return "dirty_reads";
+    case Bug::compare_apart:
+      return "compare_apart";
   }
   return "?";
 }
@@ -142,7 +147,7 @@ void SimResult::add(const SimResult& other) {
   for (const auto figure :
        {&SimResult::writes_acknowledged, &SimResult::reads_answered, &SimResult::states_acknowledged, &SimResult::views,
         &SimResult::events, &SimResult::takeovers, &SimResult::power_cuts, &SimResult::kills, &SimResult::failed_disks,
-        &SimResult::splits}) {
+        &SimResult::splits, &SimResult::compares}) {
     this->*figure += other.*figure;
   }
 }

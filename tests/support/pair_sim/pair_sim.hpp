@@ -27,11 +27,12 @@ enum class Bug : std::uint8_t {
   trust_lost_memory,  // a node that lost its cache says that it is sound
   lose_dirty_map,     // a returning node is not filled everywhere
   dirty_reads,        // reads do not wait for writes that are not everywhere
+  compare_apart,      // others may write between the comparison and the write of a COMPARE AND WRITE
 };
 
 [[nodiscard]] const char* name(Bug bug);
 inline constexpr Bug bugs[] = {Bug::ack_before_peer,   Bug::skip_outdating, Bug::ignore_lease, Bug::forget_votes,
-                               Bug::trust_lost_memory, Bug::lose_dirty_map, Bug::dirty_reads};
+                               Bug::trust_lost_memory, Bug::lose_dirty_map, Bug::dirty_reads,  Bug::compare_apart};
 
 struct SimOptions {
   std::uint64_t seed = 1;
@@ -46,7 +47,7 @@ struct SimResult {
   std::string violation;           // empty: the invariants held
   std::vector<std::string> trace;  // the last events before it; without one, when they were asked for
   std::uint64_t writes_acknowledged = 0, reads_answered = 0, states_acknowledged = 0, views = 0, events = 0,
-                takeovers = 0, power_cuts = 0, kills = 0, failed_disks = 0, splits = 0;
+                takeovers = 0, power_cuts = 0, kills = 0, failed_disks = 0, splits = 0, compares = 0;
   void add(const SimResult& other);  // the figures
 };
 

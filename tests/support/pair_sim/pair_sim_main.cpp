@@ -110,12 +110,13 @@ class Run {
       const SimResult& sum = tally.sum;
       seeds += tally.seeds;
       fmt::print(
-          "{:>8}: {} seeds from {}, {} writes, {} states acknowledged, {} reads, {} takeovers, {} kills, {} power "
+          "{:>8}: {} seeds from {}, {} writes, {} compares, {} states acknowledged, {} reads, {} takeovers, {} kills, "
+          "{} power "
           "cuts, "
           "{} failed disks, {} splits, {} events, {} violations\n",
-          tally.setting->name, tally.seeds, tally.first_seed, sum.writes_acknowledged, sum.states_acknowledged,
-          sum.reads_answered, sum.takeovers, sum.kills, sum.power_cuts, sum.failed_disks, sum.splits, sum.events,
-          tally.violations);
+          tally.setting->name, tally.seeds, tally.first_seed, sum.writes_acknowledged, sum.compares,
+          sum.states_acknowledged, sum.reads_answered, sum.takeovers, sum.kills, sum.power_cuts, sum.failed_disks,
+          sum.splits, sum.events, tally.violations);
     }
     fmt::print("{} seeds in {:.0f} s: {:.0f} a second\n", seeds, passed(), static_cast<double>(seeds) / passed());
     std::fflush(stdout);
