@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Replication over two links at once: one of them falls silent, is reset, or loses its cable while writes run. The stream
-# goes on over the other, without a resync; the link joins again, and carries everything when the other one goes.
+# goes on over the other, without a resync; the link joins again, and carries everything when the other one goes. All of it
+# with authenticated messages.
 # (Topology: pair_lib.sh. The replication networks are rep0 and rep1.)
 . "$(dirname "$0")/pair_lib.sh"
 lab_enter "$@"
@@ -59,7 +60,7 @@ lose() {
 }
 MARKS=()
 
-pair_config
+pair_config "stream_auth hmac-sha256"
 story "a pair with two replication links"
 pair_make
 wait_until 60 "both copies are complete" pair_is_whole
