@@ -13,7 +13,8 @@ Pair::Pair(const SimOptions& wanted) : options(wanted), world(wanted.seed, wante
 Pair::~Pair() = default;
 
 void Pair::learned(Member who, const View& view) {
-  if (forked_at_ && !split_ && who != forked_at_->primary && views.highest() == view) {
+  // Until the other has it on its medium, its own vote may decide otherwise after a restart.
+  if (forked_at_ && !split_ && who != forked_at_->primary && at(who).record().decided.number >= forked_at_->number) {
     history.join(forked_at_->primary);
     forked_at_.reset();
   }
@@ -97,7 +98,7 @@ void Pair::lost_memory(const View& view) {
 
 void Pair::lose(History& side) {
   side.total_loss();
-  if (!cell_history.total_loss() && result.splits == 0) world.violated("the cell was no register");
+  if (!cell_history.total_loss() && !may_split()) world.violated("the cell was no register");
 }
 
 }  // namespace mpath::target::replication::test
