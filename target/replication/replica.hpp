@@ -40,7 +40,7 @@
 namespace mpath::target::replication {
 
 struct ReplicaOptions {
-  unsigned fill_window = 2;                                // chunks of the filling under way
+  unsigned fill_window = 8;                                // chunks of the filling under way
   std::uint32_t fill_chunk_bytes = 1 << 20;                // at most; locked while it is compared
   std::uint64_t fill_bytes_per_second = 0;                 // at most; 0: as fast as it goes
   std::uint64_t fill_bytes_per_second_min = 0;             // at least, however busy initiators are; 0: half of the time
