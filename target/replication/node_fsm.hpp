@@ -90,13 +90,16 @@ class NodeFsm {
   }
   // No other node can become primary without us: what was decided, and what we voted for, names nobody else.
   [[nodiscard]] bool alone() const;
-  // Whether nothing beyond view() can have been decided that is known to nobody but a witness: this node is alone, or both
-  // data nodes are at it.
+  // Whether nothing beyond view() can have been decided that is known to nobody but a witness: this node is alone, or
+  // both data nodes are at it.
   [[nodiscard]] bool knows_all_votes() const { return view().number > 0 && (alone() || heard_at_view_); }
   // Nodes that must hold a write before it is acknowledged.
   [[nodiscard]] MemberSet holders() const;
   // Whether what the peer sends under the view `number` may be written here.
+  // Not when our own vote may have made another the primary: what that one has served may be here.
   [[nodiscard]] bool takes_writes_of(Member sender, std::uint64_t number) const {
+    const auto& vote = record().accepted;
+    if (vote && vote->view.primary != sender) return false;
     return record().decided.number == number && record().decided.primary == sender && sender != options_.self;
   }
   [[nodiscard]] const View& view() const { return record().decided; }

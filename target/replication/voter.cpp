@@ -38,6 +38,8 @@ Voter::Answer Voter::grant(Member holder, std::uint64_t number, TimePoint now) {
   if (number != record_.decided.number || record_.decided.primary != holder) return Answer::outdated;
   // Somebody else may have got, or be about to get, the next view decided with our vote.
   if (record_.promised.round > 0 && record_.promised.proposer != holder) return Answer::outbid;
+  // The vote stands also when the holder has outbid it since.
+  if (record_.accepted && record_.accepted->view.primary != holder) return Answer::outbid;
   if (leased_to_other(holder, now)) return Answer::leased;
   holder_ = holder;
   leased_until_ = std::max(leased_until_, now + lease_);

@@ -222,5 +222,17 @@ TEST_F(Alone, DoesNotBelieveAnOldWordThatThePeerIsSuspect) {
   EXPECT_TRUE(prepares());
 }
 
+// It may have served under the view that it voted for, and does not know any more what became of it.
+TEST(Follower, TakesNoWritesOfOneThatItHasVotedOut) {
+  const View whole{.number = 3, .primary = Member::a, .in_sync = {Member::a, Member::b}};
+  const View only_us{.number = 4, .primary = Member::b, .in_sync = {Member::b}};
+  VoteRecord record{.decided = whole, .promised = {}, .accepted = {}};
+  const TimePoint now{std::chrono::hours(1)};
+  EXPECT_TRUE(NodeFsm({.self = Member::b}, record, false, 2, now).takes_writes_of(Member::a, 3));
+  record.promised = {.round = 1, .proposer = Member::b};
+  record.accepted = Vote{.ballot = record.promised, .view = only_us};
+  EXPECT_FALSE(NodeFsm({.self = Member::b}, record, false, 2, now).takes_writes_of(Member::a, 3));
+}
+
 }  // namespace
 }  // namespace mpath::target::replication

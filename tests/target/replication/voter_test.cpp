@@ -61,6 +61,17 @@ TEST(Voter, GivesNoWordToOneThatIsBeingReplaced) {
   EXPECT_EQ(one.grant(Member::a, 1, start), Answer::outbid);
 }
 
+// The other's view may be decided by this vote, whatever the old primary tries next (witness seed 36285: both served).
+TEST(Voter, GivesNoWordToOneThatItHasVotedOut) {
+  Voter one = voter();
+  ASSERT_EQ(one.accept(vote(1, Member::b, Member::b), start), Answer::yes);
+  ASSERT_EQ(one.prepare({2, Member::a}, 2, start), Answer::yes) << "it has outbid the other";
+  EXPECT_EQ(one.grant(Member::a, 1, start), Answer::outbid);
+  // Until it was voted for itself.
+  ASSERT_EQ(one.accept(vote(2, Member::a, Member::a), start), Answer::yes);
+  EXPECT_EQ(one.grant(Member::a, 1, start), Answer::yes);
+}
+
 TEST(Voter, MayHaveGivenItsWordBeforeItRestarted) {
   Voter one = voter(true);
   EXPECT_EQ(one.prepare({1, Member::b}, 2, start), Answer::leased);
