@@ -98,7 +98,7 @@ void Pair::lost_memory(const View& view) {
 
 void Pair::lose(History& side) {
   side.total_loss();
-  if (!cell_history.total_loss() && !may_split()) world.violated("the cell was no register");
+  if (!cell_history.total_loss() && result.splits == 0) world.violated("the cell was no register");
 }
 
 }  // namespace mpath::target::replication::test

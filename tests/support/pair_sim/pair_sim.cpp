@@ -106,8 +106,8 @@ class Sim {
       if (here != there)
         world.violated(fmt::format("block {} differs: {} and {}", block, value_of(here), value_of(there)));
     }
-    // Where the pair may split there may be two.
-    if (!pair_.may_split() && !pair_.cell_history.is_register()) world.violated("the cell was no register");
+    // A pair that was split had two.
+    if (pair_.result.splits == 0 && !pair_.cell_history.is_register()) world.violated("the cell was no register");
     if (a.copy() == nullptr || b.copy() == nullptr || a.copy()->state() != b.copy()->state())
       world.violated("the SCSI states differ");
   }
