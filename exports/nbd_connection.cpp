@@ -153,7 +153,6 @@ void NbdConnection::on_budget() noexcept {
 }
 
 // ---- input
-// -----------------------------------------------------------------------------------------------------------
 
 void NbdConnection::receive_rounds() {
   for (int round = 0; round < receive_rounds_max; ++round) {
@@ -343,7 +342,6 @@ void NbdConnection::discard_staging(std::size_t count) {
 }
 
 // ---- output
-// ----------------------------------------------------------------------------------------------------------
 
 void NbdConnection::done(BlockRequest& base) noexcept {
   auto& request = static_cast<Request&>(base);
@@ -459,7 +457,6 @@ void NbdConnection::sent(std::size_t count) {
 }
 
 // ---- requests
-// --------------------------------------------------------------------------------------------------------
 
 NbdConnection::Request& NbdConnection::claim() {
   if (free_ == nullptr) {
@@ -489,7 +486,6 @@ void NbdConnection::retire(Request& request) {
 }
 
 // ---- end
-// -------------------------------------------------------------------------------------------------------------
 
 // Every handler ends here: takes the next step of an orderly end when nothing is left to do before it.
 void NbdConnection::finish_if_idle() {

@@ -313,7 +313,6 @@ void NbdServer::Impl::tell_if_idle() {
 }
 
 // ---- listening
-// -------------------------------------------------------------------------------------------------------
 
 Result<std::uint16_t> NbdServer::Impl::listen_tcp(const std::string& address, std::uint16_t port) {
   boost::system::error_code error;
@@ -390,7 +389,6 @@ int NbdServer::Impl::accept_some(Listener& listener) {
 }
 
 // ---- handshakes
-// ------------------------------------------------------------------------------------------------------
 
 void NbdServer::Impl::welcome(UniqueFd socket, const std::string& only) {
   if (closing_) return;
@@ -477,7 +475,6 @@ void NbdServer::Impl::hand_over(Client& client) {
 }
 
 // ---- end
-// -------------------------------------------------------------------------------------------------------------
 
 awaitable<void> NbdServer::Impl::close() {
   closing_ = true;
@@ -496,7 +493,6 @@ awaitable<void> NbdServer::Impl::close() {
 }
 
 // ---- the public face
-// -------------------------------------------------------------------------------------------------
 
 NbdServer::NbdServer(asio::io_context& control, Clock& clock, const Log& log, NbdServerOptions options)
     : impl_(std::make_shared<Impl>(control, clock, log, std::move(options))) {}

@@ -107,7 +107,6 @@ struct Vote {
 };
 
 // ---- messages
-// --------------------------------------------------------------------------------------------------------
 
 // What administrators said last about who does not take over by itself (`cluster maintenance`, `cluster standby`).
 struct HeldBack {
@@ -168,7 +167,6 @@ struct Message {
 };
 
 // ---- frames
-// ----------------------------------------------------------------------------------------------------------
 
 inline constexpr std::uint16_t frame_version = 1;  // of frames and records
 inline constexpr std::size_t head_bytes = 36;
@@ -190,7 +188,6 @@ struct Frame {
 [[nodiscard]] Result<Frame> decode(std::span<const std::byte> bytes, const Key* key);
 
 // ---- on the medium
-// ---------------------------------------------------------------------------------------------------
 
 // What a voter must not forget.
 struct VoteRecord {

@@ -8,10 +8,9 @@
 // Links:   one is used until it has `spread_bytes` more under way than another: little traffic stays together, much of
 //          it is spread.
 // Stalls:  a link that has something under way, of which nothing was acknowledged for half of its stall limit, is
-// asked,
-//          and so are the others. If another is heard after that, and it has not answered for another half, it is given
-//          up. What else comes over it says nothing: it may be cut one way. While no other is heard none is given up:
-//          then the network or the peer stands still, and the stream's own limit counts.
+//          asked, and so are the others. If another is heard after that, and it has not answered for another half, it
+//          is given up. What else comes over it says nothing: it may be cut one way. While no other is heard none is
+//          given up: then the network or the peer stands still, and the stream's own limit counts.
 // Bounds:  window_max messages are kept at most, on either side.
 // Pure: no socket, no clock.
 #pragma once

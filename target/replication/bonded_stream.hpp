@@ -8,9 +8,9 @@
 // Threads:    made on any; everything else on the shard, which outlives it.
 // Allocation: none per message in steady state.
 // Trust:      as for TcpStream. A peer that answers what it has not seen, or has seen what was not sent, ends the
-// stream. Bounds:     BondOptions::window_max messages on their way in each direction; more end the stream. What is
-// kept is what
-//             the sender lends (bodies of what is answered) or, for answers, small copies.
+//             stream.
+// Bounds:     BondOptions::window_max messages on their way in each direction; more end the stream. What is kept is
+//             what the sender lends (bodies of what is answered) or, for answers, small copies.
 #pragma once
 
 #include <array>
