@@ -204,7 +204,7 @@ void Copy::take_caller(Member caller, std::uint64_t life, std::uint64_t term) {
       take_connection(connection, 1);
       replica_->attach(SimConnection::stream(connection, 1), own_term, life);
       leader->take_connection(connection, 0);
-      world.in(caller, world.travel(), [this, leader, connection, term, own_life = world.life(self_)] {
+      world.in(caller, world.travel(), [leader, connection, term, own_life = world.life(self_)] {
         auto stream = SimConnection::stream(connection, 0);
         if (leader->pair_.options.bug == Bug::ack_before_peer)
           stream = std::make_unique<HastyStream>(std::move(stream), connection);
