@@ -20,6 +20,7 @@ std::optional<std::vector<const CellOp*>> CellHistory::order(std::uint64_t first
   std::map<std::uint64_t, const CellOp*> writer;  // by value
   for (const auto& op : ops_) {
     if (op->value) writer.emplace(*op->value, op.get());
+    if (op->before_loss) continue;
     if (op->answered() && op->read) found.insert(*op->read);
     if (op->answered() && op->written()) found.insert({*op->value, op->expected});
   }
@@ -54,7 +55,7 @@ std::optional<std::vector<const CellOp*>> CellHistory::order(std::uint64_t first
 bool CellHistory::fits(std::uint64_t first, const std::vector<const CellOp*>& chain) const {
   std::multimap<std::uint64_t, const CellOp*> readers;
   for (const auto& op : ops_) {
-    if (op->answered() && op->read) readers.emplace(*op->read, op.get());
+    if (op->answered() && op->read && !op->before_loss) readers.emplace(*op->read, op.get());
   }
   TimePoint now = TimePoint::min();
   const auto readers_fit = [&](std::uint64_t value) {
@@ -98,6 +99,7 @@ bool CellHistory::total_loss() {
   std::erase_if(ops_, [](const auto& op) { return op->answered(); });
   // What is open may have been the last, or come yet.
   for (const auto& op : ops_) {
+    op->before_loss = true;
     if (op->value) left.insert(*op->value);
   }
   first_ = std::move(left);

@@ -23,6 +23,7 @@ struct CellOp {
   TimePoint begun = TimePoint::min();
   TimePoint ended = never;            // never: there was no answer
   std::optional<std::uint64_t> read;  // what a read, or a comparison that failed, has found
+  bool before_loss = false;           // was open when all power was lost: its answer may tell of what was before that
   [[nodiscard]] bool answered() const { return ended != never; }
   [[nodiscard]] bool written() const { return value && !read; }  // when it was answered
 };

@@ -98,5 +98,15 @@ TEST_F(Cell, KeepsWhatWasAnsweredWhenAllPowerIsLost) {
   EXPECT_FALSE(history_.is_register());
 }
 
+// Others have gone on from what it wrote, before the loss (witness seed 1795280947000009482).
+TEST_F(Cell, TakesAnAnswerThatComesAfterTheLossForOneOfBefore) {
+  const auto late = history_.begin(0, true, at(1));
+  const auto two = wrote(*late->value, 2, 3);
+  EXPECT_TRUE(history_.total_loss());
+  late->ended = at(5);
+  read(two, 6, 7);
+  EXPECT_TRUE(history_.is_register());
+}
+
 }  // namespace
 }  // namespace mpath::target::replication::test
