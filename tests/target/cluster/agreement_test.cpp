@@ -134,7 +134,9 @@ class Pair : public test::World {
     ASSERT_TRUE(until_at(Member::b, whole_));
     ASSERT_TRUE(until_serves(Member::a));
     // Without a witness what is heard in the first moments after a start does not count.
-    if (!with_witness_) EXPECT_FALSE(until([] { return false; }, replication::NodeOptions().deadtime));
+    if (!with_witness_) {
+      EXPECT_FALSE(until([] { return false; }, replication::NodeOptions().deadtime));
+    }
   }
 
   bool with_witness_ = true;
