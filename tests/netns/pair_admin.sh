@@ -33,8 +33,8 @@ wait_until 10 "the other knows" status_has b "in maintenance: no takeover by its
 check "what-if knows" eval 'pctl a what-if node-b-dies | grep -q "maintenance is on"'
 load_goes_on 50
 node_kill b
-load_mark "b is down"
 wait_until 30 "a says what it waits for" status_has a "an administrator"
+load_mark "b is down"
 sleep $((2 * STRETCH))
 check "a does not take over" eval '! serves a'
 check "nothing was answered meanwhile" load_is since_mark 0
