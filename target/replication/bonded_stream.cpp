@@ -2,12 +2,12 @@
 
 #include <bit>
 #include <boost/asio/post.hpp>
-#include <cstring>
 #include <utility>
 #include <vector>
 
 #include "base/check.hpp"
 #include "base/intrusive.hpp"
+#include "target/replication/body_copy.hpp"
 
 namespace mpath::target::replication {
 
@@ -40,8 +40,7 @@ class BondedStream::Core : public std::enable_shared_from_this<BondedStream::Cor
   struct Out : BondMessage {
     StreamHead head;
     std::span<const iovec> body;
-    Buffer copy;
-    iovec copy_part{};
+    BodyCopy copy;
     bool sent = false;
     Out* next = nullptr;
   };
@@ -149,14 +148,7 @@ void BondedStream::Core::send(const StreamHead& head, std::span<const iovec> bod
   out.body = body;
   out.bytes = stream_head_bytes_max + head.body_bytes;
   if (head.body_bytes > 0 && !asks_for_answer(head)) {
-    out.copy = shard_.buffers().take(head.body_bytes);
-    std::size_t at = 0;
-    for (const iovec& part : body) {
-      std::memcpy(out.copy.data() + at, part.iov_base, part.iov_len);
-      at += part.iov_len;
-    }
-    out.copy_part = {out.copy.data(), at};
-    out.body = {&out.copy_part, 1};
+    out.body = out.copy.make(shard_.buffers(), body, head.body_bytes);
   }
   bond_.send(out, came_over_);
   if (out.link != Bond::no_link) transmit(out);

@@ -20,6 +20,7 @@
 #include "base/gather.hpp"
 #include "base/handler_memory.hpp"
 #include "base/intrusive.hpp"
+#include "target/replication/body_copy.hpp"
 #include "wire/crc32c.hpp"
 #include "wire/error.hpp"
 #include "wire/hmac.hpp"
@@ -98,8 +99,7 @@ class TcpStream::Connection : public std::enable_shared_from_this<TcpStream::Con
     std::uint64_t number = 0;
     std::span<const iovec> body;
     std::size_t bytes = 0;  // of all of it
-    Buffer copy;            // of a body that is not borrowed, or not any more
-    iovec copy_part{};
+    BodyCopy copy;          // of a body that is not borrowed, or not any more
     Out* next = nullptr;
   };
 
@@ -124,7 +124,7 @@ class TcpStream::Connection : public std::enable_shared_from_this<TcpStream::Con
     return stream_head_bytes(version_) + (tag_received_ ? stream_tag_bytes : 0);
   }
 
-  void copy_body(Out& out);
+  void copy_body(Out& out) { out.body = out.copy.make(buffers_, out.body, out.bytes - out.head_bytes); }
   void flush();
   void sent(std::size_t count);
   void drop_front();
@@ -450,18 +450,6 @@ void TcpStream::Connection::send(const StreamHead& head, std::span<const iovec> 
   if (out.number > 0) lowest_ = std::min(lowest_, out.number);
   out_.push_back(out);
   if (!receiving_ && !writing_) post_pump();
-}
-
-void TcpStream::Connection::copy_body(Out& out) {
-  const std::size_t body_bytes = out.bytes - out.head_bytes;
-  out.copy = buffers_.take(body_bytes);
-  std::size_t at = 0;
-  for (const iovec& part : out.body) {
-    std::memcpy(out.copy.data() + at, part.iov_base, part.iov_len);
-    at += part.iov_len;
-  }
-  out.copy_part = {out.copy.data(), body_bytes};
-  out.body = {&out.copy_part, 1};
 }
 
 void TcpStream::Connection::own(std::uint64_t number) {
