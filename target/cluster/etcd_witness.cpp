@@ -85,7 +85,7 @@ struct EtcdWitness::Impl : std::enable_shared_from_this<EtcdWitness::Impl> {
     }
   }
 
-  // Nothing at all, and the line for people.
+  // What the store holds, to the voter. False: that cannot be known now, and trouble says why.
   awaitable<bool> read() {
     auto value = co_await client.read();
     if (!value) {
@@ -101,6 +101,7 @@ struct EtcdWitness::Impl : std::enable_shared_from_this<EtcdWitness::Impl> {
     static_cast<void>(cancelled);
   }
 
+  // Where there is nothing, what was offered becomes the first.
   awaitable<bool> take(EtcdClient::Value value) {
     if (value.revision == 0) {
       if (!offered) {

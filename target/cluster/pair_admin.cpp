@@ -130,19 +130,14 @@ awaitable<Pair::Done> Pair::maintenance(bool on) {
 awaitable<Pair::Done> Pair::standby(bool on) {
   Impl& impl = *impl_;
   if (!impl.takes_part()) co_return impl.not_joined();
-  MemberSet held = impl.agreement->fsm().held_back().members;
-  if (!on) {
-    const bool peer_held = held.has(impl.peer);
-    held = {};
-    if (peer_held) held.add(impl.peer);
-    co_return co_await impl.agreement->hold_back(held);
-  }
-  if (impl.agreement->fsm().view().primary == impl.self) {
+  if (on && impl.agreement->fsm().view().primary == impl.self) {
     // First: a node that nobody can relieve goes on as it was.
     auto done = co_await impl.hand_over("this node is to stand by");
     if (!done) co_return done;
   }
-  held.add(impl.self);
+  MemberSet held;
+  if (impl.agreement->fsm().held_back().members.has(impl.peer)) held.add(impl.peer);
+  if (on) held.add(impl.self);
   co_return co_await impl.agreement->hold_back(held);
 }
 

@@ -53,9 +53,9 @@ void Replica::set_orders(const Orders& orders) {
   if (!orders.peer_needed && bound_ && orders.seen >= unbound_report_ && !filled_) bound_ = false;
   const bool dropped = before.peer_needed && !orders.peer_needed;
   const bool other_life = stream_ != nullptr && before.peer_incarnation != orders.peer_incarnation;
-  // A peer that was voted out is to be filled before it counts again: with another stream.
   // Another life may have another medium.
   if (orders.peer_incarnation != 0 && orders.peer_incarnation != failed_peer_) peer_failed_until_ = TimePoint::min();
+  // A peer that was voted out is to be filled before it counts again: with another stream.
   if (dropped || other_life) lose_stream(dropped ? "the peer is not in sync any more" : "the peer has begun anew");
   if (dropped) filled_.reset(), bound_ = false;
   settle_all();
