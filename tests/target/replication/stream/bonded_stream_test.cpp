@@ -7,18 +7,11 @@
 
 #include "base/random.hpp"
 #include "tests/support/allocation_counter.hpp"
-#include "tests/target/replication/stream/stream_world.hpp"
+#include "tests/target/replication/stream/ping_pong.hpp"
 
 namespace mpath::target::replication::test {
 namespace {
 
-StreamHead write_head(std::uint64_t sequence, std::size_t bytes) {
-  return {.op = StreamOp::write,
-          .sequence = sequence,
-          .offset = sequence * 4096,
-          .length = bytes,
-          .body_bytes = static_cast<std::uint32_t>(bytes)};
-}
 const StreamHead an_ack{.op = StreamOp::ack, .sequence = 1};
 
 class BondedStreams : public StreamTest {
@@ -373,44 +366,16 @@ TEST_F(BondedStreamAlone, EndsWhenThePeerSeesNothingForEver) {
 
 // ---- what it costs -------------------------------------------------------------------------------------------------
 
-// Writes at a depth of 32 and their acks: nothing of the test itself allocates.
-struct Ping : PeerStream::Receiver {
-  PeerStream* stream = nullptr;
-  iovec part{};
-  std::uint64_t left = 0, answered = 0;
-  void send_one() {
-    --left;
-    stream->send(write_head(left + 1, part.iov_len), {&part, 1});
-  }
-  void on_message(const StreamHead&, Buffer) override {
-    ++answered;
-    if (left > 0) send_one();
-  }
-  void on_closed(const std::string& why) override { ADD_FAILURE() << why; }
-};
-struct Pong : PeerStream::Receiver {
-  PeerStream* stream = nullptr;
-  void on_message(const StreamHead& head, Buffer) override {
-    stream->send({.op = StreamOp::ack, .sequence = head.sequence}, {});
-  }
-  void on_closed(const std::string& why) override { ADD_FAILURE() << why; }
-};
-
 struct Cost {
   double calls = 0, nanoseconds = 0;
 };
 
 TEST_F(BondedStreams, CostNoAllocationAndHardlyMoreThanOneConnection) {
   Bytes data = pattern(128 << 10);
-  constexpr std::uint64_t depth = 32;
   Ends ends = connect_on_loopback();
   const auto near = stream_on(std::move(ends.near)), far = stream_on(std::move(ends.far));
   connect(0);
   connect(1);
-  const auto calls_of = [](const StreamCounters& counters) {
-    // A wake is a wait that is armed and one that returns.
-    return counters.receives + counters.sends + 2 * counters.wakes;
-  };
   const auto calls_of_bond = [&](const BondedStream& stream) {
     const BondCounters counters = stream.counters();
     return calls_of(counters.links[0]) + calls_of(counters.links[1]);
@@ -427,23 +392,16 @@ TEST_F(BondedStreams, CostNoAllocationAndHardlyMoreThanOneConnection) {
   follower->start(bond_pong);
   const auto measure = [&](Ping& ping, std::size_t bytes, std::uint64_t rounds, auto calls) {
     ping.part = {data.data(), bytes};
-    Cost cost;
-    for (const bool counted : {false, true}) {  // first slabs and pools fill
-      const std::uint64_t before = calls(), allocated = mpath::test::allocations();
-      const std::uint64_t blocks = shard.buffers().system_allocations();
-      const TimePoint began = shard.clock().now();
-      ping.left = depth * rounds;
-      ping.answered = 0;
-      for (std::uint64_t index = 0; index < depth; ++index) ping.send_one();
-      while (ping.answered < depth * rounds) shard.context().run_one();
-      if (!counted) continue;
-      const auto messages = static_cast<double>(2 * depth * rounds);
-      cost.calls = static_cast<double>(calls() - before) / messages;
-      cost.nanoseconds = static_cast<double>((shard.clock().now() - began).count()) / messages;
-      // None per message; a pool may still grow when a slow machine lets more pile up than before.
-      EXPECT_LE(mpath::test::allocations() - allocated, depth * rounds / 100);
-      EXPECT_LE(shard.buffers().system_allocations() - blocks, depth * rounds / 100);
-    }
+    ping.run(shard, depth_to_fill * rounds, depth_to_fill);
+    const std::uint64_t before = calls(), allocated = mpath::test::allocations();
+    const std::uint64_t blocks = shard.buffers().system_allocations();
+    const TimePoint began = shard.clock().now();
+    ping.run(shard, depth_counted * rounds, depth_counted);
+    const auto messages = static_cast<double>(2 * depth_counted * rounds);
+    const Cost cost{.calls = static_cast<double>(calls() - before) / messages,
+                    .nanoseconds = static_cast<double>((shard.clock().now() - began).count()) / messages};
+    EXPECT_EQ(mpath::test::allocations() - allocated, 0U);
+    EXPECT_EQ(shard.buffers().system_allocations() - blocks, 0U);
     return cost;
   };
   for (const std::size_t bytes : {std::size_t{4096}, std::size_t{128} << 10}) {

@@ -42,15 +42,16 @@ Hello a_hello() {
 
 class Handshakes : public StreamTest {
  protected:
-  ~Handshakes() override {
-    if (listener) {
-      bool closed = false;
-      tasks.spawn([this, &closed]() -> awaitable<void> {
-        co_await listener->close();
-        closed = true;
-      });
-      until([&] { return closed; });
-    }
+  ~Handshakes() override { close_listener(); }
+
+  void close_listener() {
+    if (!listener) return;
+    bool closed = false;
+    tasks.spawn([this, &closed]() -> awaitable<void> {
+      co_await listener->close();
+      closed = true;
+    });
+    until([&] { return closed; });
   }
 
   // Runs the control loop and the shard until `done`.
@@ -75,14 +76,7 @@ class Handshakes : public StreamTest {
     port = listener->listening().at(0).port;
   }
   void listen_anew(std::vector<Key> keys = {new_key}) {
-    if (listener) {
-      bool closed = false;
-      tasks.spawn([this, &closed]() -> awaitable<void> {
-        co_await listener->close();
-        closed = true;
-      });
-      until([&] { return closed; });
-    }
+    close_listener();
     listen(std::move(keys));
   }
   awaitable<Admission> admit(const Hello& hello) {

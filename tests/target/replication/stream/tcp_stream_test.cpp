@@ -6,18 +6,10 @@
 #include <deque>
 
 #include "tests/support/allocation_counter.hpp"
-#include "tests/target/replication/stream/stream_world.hpp"
+#include "tests/target/replication/stream/ping_pong.hpp"
 
 namespace mpath::target::replication::test {
 namespace {
-
-StreamHead write_head(std::uint64_t sequence, std::size_t bytes) {
-  return {.op = StreamOp::write,
-          .sequence = sequence,
-          .offset = sequence * 4096,
-          .length = bytes,
-          .body_bytes = static_cast<std::uint32_t>(bytes)};
-}
 
 StreamKeys some_keys(int seed = 0) {
   StreamKeys keys;
@@ -436,31 +428,6 @@ TEST_F(OnTheWay, NothingIsTakenByAnotherKeyOrTheOtherDirections) {
 
 // ---- what it costs -------------------------------------------------------------------------------------------------
 
-// Writes at a depth of 32 and their acks: nothing of the test itself allocates.
-struct Ping : PeerStream::Receiver {
-  TcpStream* stream = nullptr;
-  std::span<const iovec> body;
-  std::uint64_t left = 0, answered = 0;
-  void send_one() {
-    --left;
-    std::uint32_t bytes = 0;
-    for (const iovec& part : body) bytes += static_cast<std::uint32_t>(part.iov_len);
-    stream->send(write_head(left + 1, bytes), body);
-  }
-  void on_message(const StreamHead&, Buffer) override {
-    ++answered;
-    if (left > 0) send_one();
-  }
-  void on_closed(const std::string& why) override { ADD_FAILURE() << why; }
-};
-struct Pong : PeerStream::Receiver {
-  TcpStream* stream = nullptr;
-  void on_message(const StreamHead& head, Buffer) override {
-    stream->send({.op = StreamOp::ack, .sequence = head.sequence}, {});
-  }
-  void on_closed(const std::string& why) override { ADD_FAILURE() << why; }
-};
-
 TEST_P(TcpStreams, CostNoAllocationAndFewSystemCalls) {
   connect();
   Ping ping;
@@ -468,36 +435,22 @@ TEST_P(TcpStreams, CostNoAllocationAndFewSystemCalls) {
   ping.stream = leader.get();
   pong.stream = follower.get();
   Bytes data = pattern(128 << 10);
-  iovec part{};
-  ping.body = {&part, 1};
   leader->start(ping);
   follower->start(pong);
-  constexpr std::uint64_t depth = 32;
-  const auto run = [&](std::uint64_t messages) {
-    ping.left = messages;
-    ping.answered = 0;
-    for (std::uint64_t index = 0; index < depth; ++index) ping.send_one();
-    while (ping.answered < messages) shard.context().run_one();
-  };
+  const auto calls = [&] { return calls_of(leader->counters()) + calls_of(follower->counters()); };
   for (const std::size_t bytes : {std::size_t{4096}, std::size_t{128} << 10}) {
-    part = {data.data(), bytes};
+    ping.part = {data.data(), bytes};
     const std::uint64_t rounds = bytes == 4096 ? 100 : 10;
-    run(depth * rounds);  // slabs and pools fill
-    const StreamCounters leader_before = leader->counters(), follower_before = follower->counters();
+    ping.run(shard, depth_to_fill * rounds, depth_to_fill);
+    const std::uint64_t before = calls();
     const std::uint64_t allocated = mpath::test::allocations(), blocks = shard.buffers().system_allocations();
-    run(depth * rounds);
+    ping.run(shard, depth_counted * rounds, depth_counted);
     EXPECT_EQ(mpath::test::allocations() - allocated, 0U);
     EXPECT_EQ(shard.buffers().system_allocations() - blocks, 0U);
-    const auto calls_of = [](const StreamCounters& before, const StreamCounters& after) {
-      // A wake is a wait that is armed and one that returns.
-      return after.receives - before.receives + after.sends - before.sends + 2 * (after.wakes - before.wakes);
-    };
-    const auto messages = static_cast<double>(2 * depth * rounds);
-    const double calls = static_cast<double>(calls_of(leader_before, leader->counters()) +
-                                             calls_of(follower_before, follower->counters()));
-    std::printf("%zu bytes: %.3f system calls per message\n", bytes, calls / messages);
+    const double each = static_cast<double>(calls() - before) / static_cast<double>(2 * depth_counted * rounds);
+    std::printf("%zu bytes: %.3f system calls per message\n", bytes, each);
     if (bytes == 4096) {
-      EXPECT_LT(calls / messages, 0.3);
+      EXPECT_LT(each, 0.3);
     }
   }
 }
