@@ -6,16 +6,11 @@ lab_enter "$@"
 mptargetd --help | grep -q -- --witness || skip "this mptargetd knows no pairs"
 pair_begin python3 nbdinfo
 
-status_has() { pctl "$1" cluster status | grep -qF "$2"; }
-
 pair_config
 story "two empty nodes and a witness become a pair"
 pair_make
 wait_until 60 "the first sync is done" pair_is_whole
-pair_login
-wait_quietly 20 map_of_size 64 || die "no map"
-start_load --depth 8 --area 32 --rate 1000
-load_goes_on 50
+pair_load
 
 story "switchover, said on either node"
 check "said on the one that serves" pctl a cluster switchover
@@ -64,7 +59,5 @@ node_start b
 wait_until 60 "both copies are complete" pair_is_whole
 
 story "the result"
-check "the load ends well: every acknowledged write is read back" stop_load
-check "acknowledged = verified" test "$(load_result acknowledged)" -eq "$(load_result verified)"
-check "no request was answered with an error" test "$(load_result errors)" -eq 0
+load_ends_well
 check "mpathd ends when told to" stop_mpathd

@@ -7,8 +7,6 @@ lab_enter "$@"
 mptargetd --help | grep -q -- --witness || skip "this mptargetd knows no pairs"
 pair_begin python3 nbdinfo
 
-status_has() { pctl "$1" cluster status | grep -qF "$2"; }
-same_disks() { cmp "$LAB/a/disks/disk.img" "$LAB/b/disks/disk.img"; }
 is_alone() { ! pair_lines "$1" | grep -qv 'ds:UpToDate/[^U]'; }
 # A new process: what was drilled is gone, and a medium that failed is tried again.
 mend() { node_kill "$1"; node_start "$1"; }
@@ -22,10 +20,7 @@ pair_config "disk_timeout $((2 * STRETCH))s"
 story "two empty nodes and a witness become a pair"
 pair_make
 wait_until 60 "the first sync is done" pair_is_whole
-pair_login
-wait_quietly 20 map_of_size 64 || die "no map"
-start_load --depth 8 --area 32 --rate 1000
-load_goes_on 50
+pair_load
 
 story "the disk of the node that serves fails"
 load_mark "disk error, serving"
@@ -69,9 +64,7 @@ wait_until 90 "both copies are complete, one serves" pair_is_whole
 load_goes_on 100 60
 
 story "the result"
-check "the load ends well: every acknowledged write is read back" stop_load
-check "acknowledged = verified" test "$(load_result acknowledged)" -eq "$(load_result verified)"
-check "no request was answered with an error" test "$(load_result errors)" -eq 0
+load_ends_well
 check "the disks of a and b are equal" same_disks
 for mark in "disk error, serving" "disk error, other" "disk hangs, serving" "disk hangs, other" "both killed"; do
   printf '        %-24s the load stood still for %s ms\n' "$mark" "$(phase_value "$mark" longest_stall_ms)"

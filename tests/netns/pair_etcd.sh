@@ -13,7 +13,6 @@ etcd_start() {
     --initial-cluster "default=http://$ETCD:2380"
   NODE_PID[w]=$STARTED
 }
-status_has() { pctl "$1" cluster status | grep -qF "$2"; }
 
 pair_config
 sed -i "s|^  witness .*|  witness etcd://$ETCD:2379|" "$LAB"/{a,b}/etc/mptarget/mptarget.conf
@@ -25,10 +24,7 @@ wait_until 20 "a serves" serves a
 check "b joins" pctl b cluster join --yes
 wait_until 60 "the first sync is done" pair_is_whole
 wait_until 20 "both hear etcd" eval 'status_has a "witness     heard" && status_has b "witness     heard"'
-pair_login
-wait_quietly 20 map_of_size 64 || die "no map"
-start_load --depth 8 --area 32 --rate 1000
-load_goes_on 50
+pair_load
 
 story "the node that serves is killed"
 load_mark "killed"
@@ -53,9 +49,7 @@ node_start b
 wait_until 90 "both copies are complete" pair_is_whole
 
 story "the result"
-check "the load ends well: every acknowledged write is read back" stop_load
-check "acknowledged = verified" test "$(load_result acknowledged)" -eq "$(load_result verified)"
-check "no request was answered with an error" test "$(load_result errors)" -eq 0
+load_ends_well
 printf '        killed: the load stood still for %s ms; without etcd for %s ms\n' \
   "$(phase_value killed longest_stall_ms)" "$(phase_value "no etcd" longest_stall_ms)"
 check "mpathd ends when told to" stop_mpathd

@@ -201,6 +201,11 @@ is_whole() {
   [ -n "$lines" ] && ! grep -qvE 'cs:Connected .*ds:UpToDate/UpToDate' <<< "$lines"
 }
 pair_is_whole() { is_whole a && is_whole b && one_serves; }
+status_has() { pctl "$1" cluster status | grep -qF "$2"; }   # NODE TEXT
+same_disks() {   # of both units
+  local unit
+  for unit in disk plain; do cmp "$LAB/a/disks/$unit.img" "$LAB/b/disks/$unit.img" || return; done
+}
 has_vip() { in_node "$1" ip -o addr show dev svc0 | grep -qF " $VIP/"; }
 
 # The pair from nothing: a's empty disks are the data, b follows.
@@ -247,4 +252,19 @@ plain_login() {
     "iscsi://$VIP:3260/$IQN/1"
   PLAIN_PID=$STARTED
   wait_quietly 20 test -S "$PLAIN_SOCKET" || { cat "$LAB/qemu-nbd.log" >&2; die "no plain initiator"; }
+}
+
+# ---- a load on the pair, as most stories have it
+
+# pair_load [RATE]: mpathd logs in, and writes to the map of the unit disk go on from here
+pair_load() {
+  pair_login
+  wait_quietly 20 map_of_size "${PAIR_DISK_MIB:-64}" || die "no map"
+  start_load --depth 8 --area 32 --rate "${1:-1000}"
+  load_goes_on 50
+}
+load_ends_well() {
+  check "the load ends well: every acknowledged write is read back" stop_load
+  check "acknowledged = verified" test "$(load_result acknowledged)" -eq "$(load_result verified)"
+  check "no request was answered with an error" test "$(load_result errors)" -eq 0
 }

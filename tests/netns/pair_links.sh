@@ -65,9 +65,7 @@ story "a pair with two replication links"
 pair_make
 wait_until 60 "both copies are complete" pair_is_whole
 wait_until 20 "each unit's stream goes over both links" all_links_up
-pair_login
-wait_quietly 20 map_of_size 64 || die "no map"
-start_load --depth 8 --area 32 --rate 2000
+pair_load 2000
 load_goes_on 200
 pctl a cluster status | sed 's/^/        /'
 
@@ -77,8 +75,7 @@ for kind in silent reset cable; do
 done
 
 story "the result"
-check "the load ends well: every acknowledged write is read back" stop_load
-check "no request was answered with an error" test "$(load_result errors)" -eq 0
+load_ends_well
 check "links were given up for silence, not for TCP's own limit" \
   eval 'cat "${NODE_LOG[a]}" "${NODE_LOG[b]}" | grep -q "link lost .*it carries nothing any more"'
 printf '        longest stall of the load:'
@@ -96,5 +93,5 @@ check "no link cost a second: $longest ms at most, and $quiet ms when nothing wa
   test "$longest" -lt $((1000 * STRETCH + quiet))
 node_term b
 node_term a
-check "the copies are equal" eval 'cmp "$LAB/a/disks/disk.img" "$LAB/b/disks/disk.img" && cmp "$LAB/a/disks/plain.img" "$LAB/b/disks/plain.img"'
+check "the copies are equal" same_disks
 check "mpathd ends when told to" stop_mpathd

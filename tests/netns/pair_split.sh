@@ -11,8 +11,6 @@ io() { local node=$1; shift; in_i qemu-io -f raw "$@" "iscsi://$(address_of "$no
 # wrote NODE PATTERN OFFSET, reads NODE PATTERN OFFSET: a megabyte
 writes() { io "$1" -c "write -P $2 $3 1M" -c flush > "$LAB/io.log" 2>&1 && grep -q "wrote 1048576" "$LAB/io.log"; }
 reads() { io "$1" -c "read -P $2 $3 1M" > "$LAB/io.log" 2>&1 && ! grep -q "failed" "$LAB/io.log"; }
-status_has() { pctl "$1" cluster status | grep -qF "$2"; }
-same_disks() { cmp "$LAB/a/disks/disk.img" "$LAB/b/disks/disk.img"; }
 
 pair_config "on_peer_loss continue"
 sed -i '/^  witness /d' "$LAB"/{a,b}/etc/mptarget/mptarget.conf
