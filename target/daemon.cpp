@@ -455,6 +455,11 @@ awaitable<Outcome<Lines>> TargetDaemon::reload() {
   }
   impl_->log.notice("configuration read again changes={}", outcome->size());
   Lines troubles = impl_->troubles;
+  if (impl_->pair != nullptr) {
+    const auto keys = co_await impl_->pair->read_keys_again();
+    if (!keys) troubles.push_back(fmt::format("the keys of the pair stay as they are: {}", keys.error()));
+    if (keys && *keys) outcome->push_back("the keys of the pair");
+  }
   for (const LuConfig& unit : config().units) {
     if (impl_->units->offline(unit.name))
       troubles.push_back(fmt::format("lu {} is offline: {}", unit.name, impl_->units->trouble(unit.name)));

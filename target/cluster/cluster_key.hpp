@@ -28,6 +28,7 @@ struct ClusterKeys {
   std::optional<Key> previous;
   // The one to send with first; what comes may be of any.
   [[nodiscard]] std::vector<Key> all() const;
+  bool operator==(const ClusterKeys&) const = default;
 };
 
 // Blocks for a moment. The error names the file and says what to do.

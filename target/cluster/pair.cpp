@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/offload.hpp"
 #include "target/cluster/pair_impl.hpp"
 
 namespace mpath::target::cluster {
@@ -262,6 +263,19 @@ std::expected<void, std::string> Pair::prepare() {
   impl_->keys = *keys;
   impl_->address.clear();
   return {};
+}
+
+awaitable<std::expected<bool, std::string>> Pair::read_keys_again() {
+  Impl& impl = *impl_;
+  const auto work = [&impl] { return read_cluster_keys(impl.config.key_file); };
+  const auto keys = co_await offload(impl.pool, work);
+  if (!keys) co_return std::unexpected(keys.error());
+  if (*keys == impl.keys) co_return false;
+  impl.keys = *keys;
+  if (impl.agreement != nullptr) impl.agreement->set_keys(impl.keys);
+  if (impl.listener != nullptr) impl.listener->set_keys(impl.keys.all());
+  impl.log.notice("the keys were read again");
+  co_return true;
 }
 
 awaitable<std::expected<void, std::string>> Pair::start(std::vector<PairUnit> units) {

@@ -65,6 +65,9 @@ class Pair final : public ClusterControl {
   // First thing, before anything listens. The key, the decision log; a virtual IP that a killed life left goes. The
   // error is a line for people.
   [[nodiscard]] std::expected<void, std::string> prepare();
+  // The key file was changed: what is sent and accepted from here on; streams that are there go on. True: other keys.
+  // The error is a line for people, and the keys stay as they are.
+  [[nodiscard]] boost::asio::awaitable<std::expected<bool, std::string>> read_keys_again();
   // Once, with all replicated units.
   [[nodiscard]] boost::asio::awaitable<std::expected<void, std::string>> start(std::vector<PairUnit> units);
   // The other node is asked to take over, if it can; then nothing is served or sent any more. Units may be closed after

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What administrators say to the pair while it is used: switchover on either node, maintenance, standby. No request is
-# answered with an error meanwhile, and every acknowledged write is read back. (Topology: pair_lib.sh.)
+# What administrators say to the pair while it is used: switchover on either node, maintenance, standby, another key. No
+# request is answered with an error meanwhile, and every acknowledged write is read back. (Topology: pair_lib.sh.)
 . "$(dirname "$0")/pair_lib.sh"
 lab_enter "$@"
 mptargetd --help | grep -q -- --witness || skip "this mptargetd knows no pairs"
@@ -57,6 +57,62 @@ check "standby of a node that nobody can relieve is refused" eval '! pctl a clus
 check "and it goes on to serve" serves a
 node_start b
 wait_until 60 "both copies are complete" pair_is_whole
+
+story "the key is changed while all runs"
+old=$(cat "$LAB/key")
+new=$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')
+view_of() { pctl "$1" --json cluster status | python3 -c 'import json, sys; print(json.load(sys.stdin)["view"]["number"])'; }
+stream_sockets() { in_node a ss -Hnt state established '( sport = :7788 or dport = :7788 )' | awk '{ print $3, $4 }' | sort; }
+# new_keys LINE...: into the file of all; every member reads it again, one after the other, and writes go on in between
+new_keys() {
+  local node
+  printf '%s\n' "$@" > "$LAB/key"
+  for node in a b; do
+    pctl "$node" reload > "$LAB/reload.log" && grep -q "the keys of the pair" "$LAB/reload.log" && writes_are_answered || return
+  done
+  kill -HUP "${NODE_PID[w]}"
+  KEYS=$((KEYS + 1))
+  wait_quietly 10 eval '[ "$(grep -c "the keys were read again" "${NODE_LOG[w]}")" -ge "$KEYS" ]' && writes_are_answered
+}
+MARKS=0
+# For longer than a word of the others counts, and with both copies.
+writes_are_answered() {
+  load_mark "key $((MARKS += 1))"
+  wait_quietly 20 load_at_least since_mark $((500 * STRETCH)) && pair_is_whole
+}
+KEYS=0
+before=$(view_of a) sockets=$(stream_sockets)
+check "there are streams" test -n "$sockets"
+check "the new one is accepted" new_keys "$old" "$new"
+check "the new one is used" new_keys "$new" "$old"
+check "the old one is taken away" new_keys "$new"
+check "the view is the same" test "$(view_of a)" = "$before"
+check "so are the connections" test "$(stream_sockets)" = "$sockets"
+check "nothing new is said so" eval 'pctl a reload > "$LAB/reload.log" && ! grep -q "keys" "$LAB/reload.log"'
+check "a file that is no key changes nothing" eval 'echo short > "$LAB/key"; ! pctl a reload 2> "$LAB/refused" && grep -q "stay as they are" "$LAB/refused"'
+echo "$new" > "$LAB/key"
+check "and the pair goes on" writes_are_answered
+
+story "a node with the old key only"
+refused_by() { pctl "$1" --json cluster status | python3 -c '
+import json, sys
+print(sum(link["refused"] for link in json.load(sys.stdin)["links"] if link["to"] == sys.argv[1]))' "$2"; }
+hears_nobody() { pctl b --json cluster status | python3 -c '
+import json, sys
+sys.exit(any(link["heard"] for link in json.load(sys.stdin)["links"]))'; }
+node_kill b
+(umask 077 && echo "$old" > "$LAB/b/key")
+sed -i "s|key_file .*|key_file $LAB/b/key|" "$LAB/b/etc/mptarget/mptarget.conf"
+seen=$(refused_by a b)
+node_start b
+wait_until 30 "what it says is refused" eval '[ "$(refused_by a b)" -ge $((seen + 50)) ]'
+check "it hears nobody" hears_nobody
+check "nothing is copied to it" eval '! is_whole a'
+load_mark "an old key"
+load_goes_on 50
+echo "$new" > "$LAB/b/key"
+check "it reads the new one" eval 'pctl b reload > "$LAB/reload.log" && grep -q "the keys of the pair" "$LAB/reload.log"'
+wait_until 60 "and belongs to the pair again, without a restart: both copies are complete" pair_is_whole
 
 story "the result"
 load_ends_well
