@@ -61,7 +61,6 @@ wait_until 60 "both copies are complete" pair_is_whole
 story "the key is changed while all runs"
 old=$(cat "$LAB/key")
 new=$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')
-view_of() { pctl "$1" --json cluster status | python3 -c 'import json, sys; print(json.load(sys.stdin)["view"]["number"])'; }
 stream_sockets() { in_node a ss -Hnt state established '( sport = :7788 or dport = :7788 )' | awk '{ print $3, $4 }' | sort; }
 # new_keys LINE...: into the file of all; every member reads it again, one after the other, and writes go on in between
 new_keys() {
@@ -81,12 +80,12 @@ writes_are_answered() {
   wait_quietly 20 load_at_least since_mark $((500 * STRETCH)) && pair_is_whole
 }
 KEYS=0
-before=$(view_of a) sockets=$(stream_sockets)
+before=$(view_number a) sockets=$(stream_sockets)
 check "there are streams" test -n "$sockets"
 check "the new one is accepted" new_keys "$old" "$new"
 check "the new one is used" new_keys "$new" "$old"
 check "the old one is taken away" new_keys "$new"
-check "the view is the same" test "$(view_of a)" = "$before"
+check "the view is the same" test "$(view_number a)" = "$before"
 check "so are the connections" test "$(stream_sockets)" = "$sockets"
 check "nothing new is said so" eval 'pctl a reload > "$LAB/reload.log" && ! grep -q "keys" "$LAB/reload.log"'
 check "a file that is no key changes nothing" eval 'echo short > "$LAB/key"; ! pctl a reload 2> "$LAB/refused" && grep -q "stay as they are" "$LAB/refused"'

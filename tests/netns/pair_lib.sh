@@ -206,6 +206,8 @@ same_disks() {   # of both units
   local unit
   for unit in disk plain; do cmp "$LAB/a/disks/$unit.img" "$LAB/b/disks/$unit.img" || return; done
 }
+# Of the view in force, as NODE knows it.
+view_number() { pctl "$1" --json cluster status | python3 -c 'import json, sys; print(json.load(sys.stdin)["view"]["number"])'; }
 has_vip() { in_node "$1" ip -o addr show dev svc0 | grep -qF " $VIP/"; }
 
 # The pair from nothing: a's empty disks are the data, b follows.

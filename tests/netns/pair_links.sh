@@ -25,7 +25,6 @@ link_is() {
 }
 links_are() { link_is a "$1" "$2" && link_is b "$1" "$2"; }
 all_links_up() { links_are 0 up && links_are 1 up; }
-view_number() { pctl "$1" --json cluster status | python3 -c 'import json, sys; print(json.load(sys.stdin)["view"]["number"])'; }
 streams_ended() { cat "${NODE_LOG[a]}" "${NODE_LOG[b]}" | grep -c "disconnected from the peer"; }
 
 fault_silent() { parted a b "rep$1"; }
