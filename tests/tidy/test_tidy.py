@@ -55,6 +55,8 @@ CASES = [
     ("machine path", "scripts/run", f"cd {HOME}\n", ["machine-path"]),
     ("a path below another", "scripts/run", "cd $PREFIX/home/someone/x; ls ./root/x\n", []),
     ("await with braces", "mpathd/a.cpp", "void f() { co_await g({.name = s}); }\n", ["co-await"]),
+    ("await behind a condition", "mpathd/a.cpp", "void f() {\n  const int a = b ? co_await g() : co_await h();\n}\n", ["co-await"]),
+    ("await as a condition", "mpathd/a.cpp", "void f() {\n  const int a = co_await g() ? 1 : 2;\n}\n", []),
     ("await with a braced type", "mpathd/a.cpp", "void f() {\n  int a = 1;\n  co_await g(Request{a});\n}\n", ["co-await"]),
     ("braces before the await", "mpathd/a.cpp", "void f() { g(Request{a}, co_await h()); }\n", ["co-await"]),
     ("await inside braces", "mpathd/a.cpp", "void f() { Request r = Request{.n = co_await g()}; }\n", ["co-await"]),

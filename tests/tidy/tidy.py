@@ -157,13 +157,16 @@ LAMBDA = re.compile(r"\[(?P<captures>[^\[\]]*)\]\s*(?:\([^()]*(?:\([^()]*\)[^()]
 
 
 def awaits(text):
-    """Full expressions with a co_await that make a braced temporary or a capturing lambda: (position, what)."""
+    """Full expressions with a co_await that make a braced temporary or a capturing lambda, or have it behind ?: which
+    g++ 12 destroys twice: (position, what)."""
     seen = set()
     for match in re.finditer(r"\bco_await\b", text):
         start, end = full_expression(text, match.start())
         if (start, end) in seen:
             continue
         seen.add((start, end))
+        if re.search(r"\?[^?;{}]*\bco_await\b", text[start:end]):
+            yield match.start(), "a co_await behind ?: choose what to await on the line above"
         at = start
         while at < end:
             if text[at] == "[":
