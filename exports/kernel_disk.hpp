@@ -49,7 +49,8 @@ class KernelDisk {
   // Makes the disk, or takes over the one of this identity. Yields its name below /dev, as soon as it takes requests.
   // Fails with ENODEV (the kernel has no such module, or not this process), EPERM, or what the kernel said.
   [[nodiscard]] virtual boost::asio::awaitable<Result<std::string>> attach() = 0;
-  // Takes the disk away. EBUSY while somebody holds it (mounted, part of another device), unless `force`.
+  // Takes the disk away. EBUSY while somebody uses it (mounted, part of another device, open), unless
+  // `force`.
   [[nodiscard]] virtual boost::asio::awaitable<error_code> detach(bool force) = 0;
   [[nodiscard]] virtual boost::asio::awaitable<void> leave() = 0;
 };

@@ -91,6 +91,14 @@ void NbdConnection::drain() {
   finish_if_idle();
 }
 
+void NbdConnection::leave() {
+  if (input_ != Input::open) return;
+  input_ = Input::ended;
+  paused_ = false;
+  home_.budget.forget(*this);
+  finish_if_idle();
+}
+
 void NbdConnection::abort(error_code why) {
   close(why);
   finish_if_idle();
@@ -124,7 +132,7 @@ void NbdConnection::post_pump() {
 void NbdConnection::on_readable(error_code error) {
   ++counters_.wakes;
   reading_ = false;
-  if (!error && !paused_) receive_rounds();
+  if (!error && !paused_ && input_ != Input::ended) receive_rounds();
   finish_if_idle();
 }
 

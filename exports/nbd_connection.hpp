@@ -76,6 +76,9 @@ class NbdConnection final : private NbdBudget::Waiter {
   // The device is going away: new requests are answered with ESHUTDOWN, those taken are finished and answered; then the
   // sending side is closed, and the client is expected to close its own.
   void drain();
+  // Takes no more from the client, finishes and answers what was taken whole, then closes: for a client that will send
+  // again, to our successor, what was not answered.
+  void leave();
   // Closes at once; replies that were not sent are lost.
   void abort(error_code why);
 

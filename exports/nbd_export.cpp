@@ -30,12 +30,18 @@ void NbdExport::admit(UniqueFd socket, const NbdAgreement& agreement, std::span<
   NbdConnection& connection = *connections_.emplace_back(
       std::make_unique<NbdConnection>(std::move(socket), home, rules, limits_.connection, ended));
   connection.start(already);
-  if (draining_) connection.drain();
+  if (ending_ != nullptr) (connection.*ending_)();
 }
 
 void NbdExport::drain(std::function<void()> empty) {
   empty_ = std::move(empty);
-  drain_connections();
+  end_connections(&NbdConnection::drain);
+  finish_if_empty();
+}
+
+void NbdExport::leave(std::function<void()> empty) {
+  empty_ = std::move(empty);
+  end_connections(&NbdConnection::leave);
   finish_if_empty();
 }
 
@@ -50,18 +56,18 @@ void NbdExport::on_limits_changed(const BlockLimits& limits) {
 }
 
 void NbdExport::on_gone() {
-  drain_connections();
+  end_connections(&NbdConnection::drain);
   if (events_.gone) events_.gone();
 }
 
-void NbdExport::drain_connections() {
-  if (draining_) return;
-  draining_ = true;
+void NbdExport::end_connections(void (NbdConnection::*how)()) {
+  if (ending_ != nullptr) return;
+  ending_ = how;
   drain_alarm_ = shard_.clock().make_alarm([this] {
     for (const auto& connection : connections_) connection->abort(std::make_error_code(std::errc::timed_out));
   });
   drain_alarm_->set(shard_.clock().now() + limits_.drain_limit);
-  for (const auto& connection : connections_) connection->drain();
+  for (const auto& connection : connections_) ((*connection).*how)();
 }
 
 void NbdExport::connection_ended(NbdConnection& connection, error_code why) {

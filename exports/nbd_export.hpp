@@ -43,6 +43,8 @@ class NbdExport final : private BlockDeviceObserver {
   // No new clients; see NbdConnection::drain(). `empty` is called from the loop when the last connection has ended and
   // the device is watched no more: it may be destroyed then, and so may the export, from another handler. Call once.
   void drain(std::function<void()> empty);
+  // The same for clients that will go on with our successor; see NbdConnection::leave().
+  void leave(std::function<void()> empty);
 
   [[nodiscard]] std::size_t connections() const { return connections_.size(); }
   // Of all connections there ever were.
@@ -51,7 +53,7 @@ class NbdExport final : private BlockDeviceObserver {
  private:
   void on_limits_changed(const BlockLimits& limits) override;
   void on_gone() override;
-  void drain_connections();
+  void end_connections(void (NbdConnection::*how)());
   void connection_ended(NbdConnection& connection, error_code why);
   void finish_if_empty();
 
@@ -63,7 +65,7 @@ class NbdExport final : private BlockDeviceObserver {
 
   NbdBudget budget_;
   bool watching_ = false;
-  bool draining_ = false;
+  void (NbdConnection::*ending_)() = nullptr;  // how, once it has begun
   std::vector<std::unique_ptr<NbdConnection>> connections_;
   NbdCounters ended_counters_;
   std::function<void()> empty_;
