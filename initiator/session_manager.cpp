@@ -12,6 +12,7 @@
 #include "base/control_server.hpp"
 #include "base/event.hpp"
 #include "base/offload.hpp"
+#include "base/sleep.hpp"
 #include "base/system_clock.hpp"
 #include "base/task_group.hpp"
 #include "base/within.hpp"
@@ -31,6 +32,7 @@ using SessionPtr = std::shared_ptr<ManagedSession>;
 // Above what a login's or logout's own limits can add up to: for what should not happen.
 constexpr auto outcome_limit = std::chrono::seconds(90);
 constexpr auto devices_limit = std::chrono::seconds(2);
+constexpr auto return_look = std::chrono::milliseconds(20);
 constexpr auto rescan_limit = std::chrono::seconds(30);
 
 struct OneResult {
@@ -148,6 +150,7 @@ struct SessionManager::Impl {
   TaskGroup tasks;
   ManagedSession::Surroundings around;
   std::map<unsigned, SessionPtr> sessions;  // by SID
+  std::vector<std::weak_ptr<ManagedSession>> returning;  // those that start() set going
   unsigned last_sid = 0;
   bool stopping = false;
 
@@ -464,7 +467,7 @@ awaitable<void> SessionManager::Impl::start(std::function<void()> started) {
     std::set<unsigned> taken;  // a login by hand may have been quicker
     for (const auto& session : by_key(key)) taken.insert(session->index());
     for (unsigned index = 0; index < count && !stopping; ++index) {
-      if (!taken.contains(index)) static_cast<void>(add(key, index, true));
+      if (!taken.contains(index)) returning.push_back(add(key, index, true));
     }
   }
   if (started) started();
@@ -501,6 +504,25 @@ void SessionManager::register_verbs(control::Server& server) {
 }
 
 void SessionManager::start(std::function<void()> started) { impl_->tasks.spawn(impl_->start(std::move(started))); }
+
+awaitable<bool> SessionManager::all_returned(TimePoint deadline) {
+  const auto missing = [](const std::weak_ptr<ManagedSession>& each) {
+    const SessionPtr session = each.lock();
+    return session != nullptr && !session->established() && !session->leaving();
+  };
+  while (std::ranges::any_of(impl_->returning, missing)) {
+    const TimePoint now = impl_->clock.now();
+    if (now >= deadline || impl_->stopping) co_return false;
+    if (co_await sleep_until(impl_->clock, std::min(deadline, now + return_look))) co_return false;
+  }
+  co_return true;
+}
+
+std::vector<db::NodeKey> SessionManager::keys() const {
+  std::set<db::NodeKey> keys;
+  for (const auto& [sid, session] : impl_->sessions) keys.insert(session->key());
+  return {keys.begin(), keys.end()};
+}
 
 void SessionManager::link_changed(const std::string& net_ifacename, bool usable) {
   for (const auto& [sid, session] : impl_->sessions) session->link_changed(net_ifacename, usable);

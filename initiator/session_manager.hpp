@@ -12,6 +12,7 @@
 //            stop and before destruction.
 #pragma once
 
+#include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <chrono>
@@ -23,6 +24,7 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.hpp"
 #include "base/layout.hpp"
 #include "base/log.hpp"
 #include "base/result.hpp"
@@ -72,6 +74,12 @@ class SessionManager {
   // Logs in every node with startup automatic or onboot and what was logged in before a restart. Returns at once; each
   // is tried for ever in the background. `started` runs when all have been set going (not: logged in).
   void start(std::function<void()> started = {});
+
+  // Waits until every session that start() set going has logged in once, at most until `deadline`; true: all have. A
+  // login has the ISID of the process before us and so ends what that one had left at the target.
+  [[nodiscard]] boost::asio::awaitable<bool> all_returned(TimePoint deadline);
+  // The records of the sessions that there are, each once.
+  [[nodiscard]] std::vector<db::NodeKey> keys() const;
 
   // From the link monitor: the NIC lost its carrier or its address or itself, or has all of them again.
   void link_changed(const std::string& net_ifacename, bool usable);

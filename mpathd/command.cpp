@@ -150,6 +150,18 @@ awaitable<CommandReply> switch_group(ParsedCommand command, MapControl& control)
   co_return reply_to(outcome, command.json);
 }
 
+awaitable<CommandReply> change_exports(ParsedCommand command, MapControl& control) {
+  const Snapshot snapshot = co_await control.snapshot();
+  const MapSnapshot* map = find_map(snapshot, command.map);
+  if (map == nullptr) co_return not_found("map", command.map, command.json);
+  const auto kind = export_kind(command.as);
+  if (!kind)
+    co_return failed(fmt::format("unknown export '{}': nbd-socket, nbd, tcmu or ublk", command.as), command.json);
+  const auto action = command.id == CommandId::export_map ? &MapControl::export_map : &MapControl::unexport_map;
+  const CommandOutcome outcome = co_await (control.*action)(map->name, *kind);
+  co_return reply_to(outcome, command.json);
+}
+
 // A path or map that is not known yet may be named too.
 awaitable<CommandReply> add_something(ParsedCommand command, MapControl& control) {
   const Snapshot snapshot = co_await control.snapshot();
@@ -239,6 +251,8 @@ awaitable<CommandReply> run_command(CommandRequest request, MapControl& control,
     case CommandId::reinstate_path: co_return co_await change_path(command, control, &MapControl::reinstate_path);
     case CommandId::del_map: co_return co_await change_map(command, control, &MapControl::remove_map);
     case CommandId::resize_map: co_return co_await change_map(command, control, &MapControl::resize_map);
+    case CommandId::export_map:
+    case CommandId::unexport_map: co_return co_await change_exports(command, control);
     case CommandId::switch_group: co_return co_await switch_group(command, control);
     case CommandId::disable_queueing_map: co_return co_await change_map(command, control, &MapControl::disable_queueing);
     case CommandId::restore_queueing_map: co_return co_await change_map(command, control, &MapControl::restore_queueing);

@@ -30,6 +30,8 @@ constexpr std::array spellings{
     KeywordSpelling{"disablequeueing", disablequeueing},
     KeywordSpelling{"restorequeueing", restorequeueing},
     KeywordSpelling{"reconfigure", reconfigure},
+    KeywordSpelling{"export", export_},
+    KeywordSpelling{"unexport", unexport},
     KeywordSpelling{"shutdown", shutdown},
     KeywordSpelling{"quit", quit},
     KeywordSpelling{"exit", quit},
@@ -53,6 +55,7 @@ constexpr std::array spellings{
     KeywordSpelling{"map", map, Argument::map_name},
     KeywordSpelling{"multipath", map, Argument::map_name},
     KeywordSpelling{"group", group, Argument::number},
+    KeywordSpelling{"as", as, Argument::export_kind},
     KeywordSpelling{"key", key, Argument::text},
     KeywordSpelling{"pathlist", pathlist, Argument::text},
     KeywordSpelling{"daemon", daemon},
@@ -116,6 +119,8 @@ constexpr std::array forms{
     CommandForm{CommandId::restore_queueing_maps, {restorequeueing, maps}, changes},
     CommandForm{CommandId::reset_map_stats, {reset, map, stats}, changes},
     CommandForm{CommandId::reset_maps_stats, {reset, maps, stats}, changes},
+    CommandForm{CommandId::export_map, {export_, map, as}, changes},
+    CommandForm{CommandId::unexport_map, {unexport, map, as}, changes},
     CommandForm{CommandId::reconfigure, {reconfigure}, changes},
     CommandForm{CommandId::reconfigure, {reconfigure, all}, changes},
     CommandForm{CommandId::shutdown, {shutdown}, changes},
@@ -254,6 +259,7 @@ void keep_argument(ParsedCommand& command, Keyword keyword, std::string value) {
   if (keyword == Keyword::path) command.path = std::move(value);
   if (keyword == Keyword::map) command.map = std::move(value);
   if (keyword == Keyword::group) command.group = std::move(value);
+  if (keyword == Keyword::as) command.as = std::move(value);
   if (keyword == Keyword::format) command.format = std::move(value);
 }
 
@@ -326,6 +332,7 @@ std::vector<std::string> complete_command(std::string_view line, const KnownName
       break;
     case Argument::map_name: words = names.maps; break;
     case Argument::path_name: words = names.paths; break;
+    case Argument::export_kind: words = {"nbd-socket", "nbd", "tcmu", "ublk"}; break;
     case Argument::number:
     case Argument::text: break;
   }

@@ -16,9 +16,9 @@ namespace mpath {
 enum class Keyword : std::uint8_t {
   end,  // pads the rows of the table
   show, add, del, switch_, suspend, resume, reinstate, fail, resize, reset, reload, forcequeueing, disablequeueing,
-  restorequeueing, reconfigure, shutdown, quit, help, getprstatus, setprstatus, unsetprstatus, getprkey, setprkey,
+  restorequeueing, reconfigure, export_, unexport, shutdown, quit, help, getprstatus, setprstatus, unsetprstatus, getprkey, setprkey,
   unsetprkey, getprhold, setprhold, unsetprhold, setmarginal, unsetmarginal,
-  paths, maps, path, map, group, key, pathlist, daemon, status, stats, topology, config, blacklist, devices, wildcards,
+  paths, maps, path, map, group, as, key, pathlist, daemon, status, stats, topology, config, blacklist, devices, wildcards,
   raw, format, json, local, origin, all,
 };
 
@@ -28,12 +28,12 @@ enum class CommandId : std::uint8_t {
   show_config_origin, show_wildcards, show_devices, show_blacklist,
   add_path, del_path, add_map, del_map, del_maps, fail_path, reinstate_path, resize_map, switch_group,
   disable_queueing_map, disable_queueing_maps, restore_queueing_map, restore_queueing_maps, reset_map_stats,
-  reset_maps_stats, reconfigure, shutdown, quit, help,
+  reset_maps_stats, export_map, unexport_map, reconfigure, shutdown, quit, help,
   not_supported,  // commands of multipathd that have no meaning here, or not yet
 };
 
 // Which argument follows a keyword; also what the shell completes there.
-enum class Argument : std::uint8_t { none, map_name, path_name, number, text };
+enum class Argument : std::uint8_t { none, map_name, path_name, export_kind, number, text };
 
 struct KeywordSpelling {
   std::string_view word;
@@ -58,7 +58,7 @@ struct ParsedCommand {
   bool changes = false;
   bool json = false;
   bool raw = false;
-  std::string path, map, group;
+  std::string path, map, group, as;
   std::optional<std::string> format;
 };
 

@@ -50,6 +50,15 @@ Daemon::Daemon(boost::asio::io_context& control, DaemonOptions options, SessionF
       },
       .log = log_,
       .rescan = [this](unsigned sid, std::function<void(std::string)> done) { rescan_session(sid, std::move(done)); }});
+  exports_ = std::make_unique<MapExports>(MapExports::Surroundings{
+      .control = control_,
+      .blocking = blocking_,
+      .clock = clock_,
+      .nbd = nbd_,
+      .layout = options_.layout,
+      .log = log_,
+      .former_ended = [this](std::string wwid) { return former_ended(std::move(wwid)); },
+      .by_path = [this](std::string wwid) { return ways_to(std::move(wwid)); }});
   links_ = std::make_unique<LinkMonitor>(control_, static_cast<LinkListener&>(*this));
 }
 
@@ -96,6 +105,8 @@ awaitable<error_code> Daemon::start() {
   if (const error_code error = links_->start()) {
     log_.warning("link events are not to be had ({}): lost links are noticed by their silence", error.message());
   }
+  co_await exports_->begin();
+  started_at_ = clock_.now();
   sessions_->start();
   tasks_.spawn(watch_shards());
   phase_ = DaemonPhase::running;
@@ -105,14 +116,24 @@ awaitable<error_code> Daemon::start() {
 awaitable<void> Daemon::stop() {
   phase_ = DaemonPhase::shutdown;
   links_->stop();
+  co_await server_.close();
+  // First what is left to the next process: with queueing, so that nobody is told of an error.
+  Event left(control_.get_executor());
+  auto leaving = [this, &left]() -> awaitable<void> {
+    co_await exports_->leave();
+    left.set();
+  };
+  tasks_.spawn(leaving);
+  static_cast<void>(co_await within(clock_, clock_.now() + options_.leave_limit, left.wait()));
   // What waits for a path that will not come back would hold the drain up.
   static_cast<void>(co_await disable_queueing(std::nullopt));
-  co_await server_.close();
+  co_await left.wait_uncancelled();
   co_await nbd_.close();
   Event stopped(control_.get_executor());
   auto done = [&stopped] { stopped.set(); };
   sessions_->stop(options_.logout_limit, done);
   co_await stopped.wait();
+  co_await exports_->finish();
   co_await tasks_.close();
   for (auto& shard : shards_) shard->stop();
 }
@@ -220,27 +241,50 @@ awaitable<std::string> Daemon::choose_alias(std::string wwid, MapSettings settin
 }
 
 void Daemon::on_map_made(Shard& shard, const std::string& wwid, BlockDevice& device) {
-  boost::asio::post(control_, [this, &shard, wwid, &device] { export_map(shard, wwid, device); });
+  boost::asio::post(control_, [this, &shard, wwid, &device] { on_map_ready(shard, wwid, device); });
 }
 
-void Daemon::export_map(Shard& shard, const std::string& wwid, BlockDevice& device) {
+void Daemon::on_map_ready(Shard& shard, const std::string& wwid, BlockDevice& device) {
   const auto place = known_.find(wwid);
   if (place == known_.end() || phase_ == DaemonPhase::shutdown) return;
-  KnownMap& map = place->second;
-  if (!map.exports.nbd_socket) return;
-  if (const error_code error = nbd_.add_export(map.alias, device, shard)) {
-    log_.error("map {}: cannot be exported: {}", map.alias, error.message());
-    return;
+  const KnownMap& map = place->second;
+  exports_->add({.name = map.alias, .wwid = wwid, .device = &device, .shard = &shard, .settings = map.exports});
+}
+
+// What a killed mpathd sent may still be carried out by the target until its sessions have been reinstated by ours.
+awaitable<void> Daemon::former_ended(std::string wwid) {
+  const auto place = known_.find(wwid);
+  if (place == known_.end()) co_return;
+  const KnownMap map = place->second;
+  const MapPolicy policy = config_->settings_for(wwid, map.vendor, map.product, map.revision).policy;
+  if (policy.write_fence == WriteFence::none) co_return;
+  if (co_await sessions_->all_returned(started_at_ + policy.write_fence_wait)) co_return;
+  log_.warning("map {}: not every session of the mpathd before this one could be ended; waited for {} ms", map.alias,
+               policy.write_fence_wait.count());
+}
+
+awaitable<std::vector<std::string>> Daemon::ways_to(std::string wwid) {
+  std::set<std::string> ways;
+  const Snapshot now = co_await snapshot();
+  const auto keys = sessions_->keys();
+  for (const MapSnapshot& map : now.maps) {
+    if (map.wwid != wwid) continue;
+    for (const GroupSnapshot& group : map.groups) {
+      for (const PathSnapshot& path : group.paths) {
+        for (const db::NodeKey& key : keys) {
+          if (key.target_name != path.target_name) continue;
+          ways.insert(fmt::format("ip-{}:{}-iscsi-{}-lun-{}", key.address, key.port, key.target_name, path.lun));
+        }
+      }
+    }
   }
-  map.exported = true;
-  log_.notice("map {}: exported as {}", map.alias, (options_.layout.nbd_sockets() / (map.alias + ".sock")).string());
+  co_return std::vector<std::string>(ways.begin(), ways.end());
 }
 
 void Daemon::on_map_closed(Shard& shard, const std::string& alias, std::function<void()> release) {
   boost::asio::post(control_, [this, &shard, alias, release = std::move(release)] {
     std::erase_if(known_, [&](const auto& item) { return item.second.alias == alias; });
-    const auto released = [&shard, release] { shard.post(release); };
-    if (!nbd_.remove_export(alias, released)) released();
+    exports_->remove(alias, [&shard, release] { shard.post(release); });
   });
 }
 
@@ -294,10 +338,8 @@ awaitable<Snapshot> Daemon::snapshot() {
     std::ranges::move(part.orphans, std::back_inserter(all.orphans));
   }
   for (MapSnapshot& map : all.maps) {
-    const auto known = known_.find(map.wwid);
-    if (known == known_.end() || !known->second.exported) continue;
-    map.sysfs = map.name + ".sock";
-    map.exports.push_back("unix:" + (options_.layout.nbd_sockets() / map.sysfs).string());
+    map.sysfs = exports_->device_name(map.name);
+    map.exports = exports_->places(map.name);
   }
   std::ranges::sort(all.maps, {}, &MapSnapshot::name);
   co_return all;
@@ -433,6 +475,9 @@ awaitable<CommandOutcome> Daemon::reset_stats(std::optional<std::string> map) {
   co_return co_await on_maps(std::move(map), work);
 }
 
+awaitable<CommandOutcome> Daemon::export_map(std::string map, ExportKind kind) { return exports_->open(std::move(map), kind); }
+awaitable<CommandOutcome> Daemon::unexport_map(std::string map, ExportKind kind) { return exports_->close(std::move(map), kind); }
+
 awaitable<CommandOutcome> Daemon::reconfigure() {
   std::string first_error;
   if (!load_settings(first_error)) co_return CommandOutcome{CommandStatus::failed, first_error};
@@ -441,6 +486,7 @@ awaitable<CommandOutcome> Daemon::reconfigure() {
     const MapPlan plan{.alias = map.alias, .policy = settings.policy, .drill = settings.drill};
     auto work = [this, plan, index = map.shard] { maps_[index]->set_plan(plan); };
     boost::asio::post(shards_[map.shard]->context(), work);
+    exports_->set_settings(map.alias, settings.exports);
   }
   log_.notice("settings read again");
   co_return CommandOutcome{};

@@ -26,6 +26,7 @@
 #include "ifaces/link_monitor.hpp"
 #include "initiator/session_manager.hpp"
 #include "mpathd/map_control.hpp"
+#include "mpathd/map_exports.hpp"
 #include "mpathd/multipath_config.hpp"
 #include "mpathd/shard_maps.hpp"
 
@@ -38,7 +39,7 @@ struct DaemonOptions {
   std::uint16_t nbd_tcp_port = 10809;
   UniqueFd control_fd;              // from the service manager
   std::vector<UniqueFd> nbd_fds;    // the same: listening sockets that offer every export
-  std::chrono::milliseconds drain_limit{5000};
+  std::chrono::milliseconds leave_limit{6000};  // for what disks of the kernel have under way
   std::chrono::milliseconds logout_limit{10000};
 };
 
@@ -69,6 +70,8 @@ class Daemon final : public MapControl, private MapDirectory, private NexusListe
   [[nodiscard]] awaitable<CommandOutcome> disable_queueing(std::optional<std::string> map) override;
   [[nodiscard]] awaitable<CommandOutcome> restore_queueing(std::optional<std::string> map) override;
   [[nodiscard]] awaitable<CommandOutcome> reset_stats(std::optional<std::string> map) override;
+  [[nodiscard]] awaitable<CommandOutcome> export_map(std::string map, ExportKind kind) override;
+  [[nodiscard]] awaitable<CommandOutcome> unexport_map(std::string map, ExportKind kind) override;
   [[nodiscard]] awaitable<CommandOutcome> reconfigure() override;
   [[nodiscard]] awaitable<CommandOutcome> shutdown() override;
 
@@ -79,7 +82,6 @@ class Daemon final : public MapControl, private MapDirectory, private NexusListe
     unsigned shard = 0;
     std::string vendor, product, revision;
     ExportSettings exports;
-    bool exported = false;
   };
 
   // MapDirectory: on shards.
@@ -95,7 +97,9 @@ class Daemon final : public MapControl, private MapDirectory, private NexusListe
 
   [[nodiscard]] awaitable<void> make_plan(Shard* shard, LuFacts facts, std::function<void(const MapPlan&)> answer);
   [[nodiscard]] awaitable<std::string> choose_alias(std::string wwid, MapSettings settings);
-  void export_map(Shard& shard, const std::string& wwid, BlockDevice& device);
+  void on_map_ready(Shard& shard, const std::string& wwid, BlockDevice& device);
+  [[nodiscard]] awaitable<void> former_ended(std::string wwid);
+  [[nodiscard]] awaitable<std::vector<std::string>> ways_to(std::string wwid);
   [[nodiscard]] KnownMap* known_map(const std::string& name);
   [[nodiscard]] Shard& shard_of(const KnownMap& map) { return *shards_[map.shard]; }
   [[nodiscard]] ShardMaps& maps_of(const Shard& shard) { return *maps_[shard.index()]; }
@@ -121,6 +125,8 @@ class Daemon final : public MapControl, private MapDirectory, private NexusListe
   control::Server server_;
   NbdServer nbd_;
   std::unique_ptr<SessionManager> sessions_;
+  std::unique_ptr<MapExports> exports_;
+  TimePoint started_at_{};
   std::unique_ptr<LinkMonitor> links_;
   std::set<std::string> addressed_;               // devices that had an address once
   DaemonPhase phase_ = DaemonPhase::startup;

@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 
+#include "mpathd/export_kind.hpp"
 #include "mpathd/snapshot.hpp"
 
 namespace mpath {
@@ -74,6 +75,11 @@ class MapControl {
   [[nodiscard]] virtual awaitable<CommandOutcome> disable_queueing(std::optional<std::string> map) = 0;
   [[nodiscard]] virtual awaitable<CommandOutcome> restore_queueing(std::optional<std::string> map) = 0;
   [[nodiscard]] virtual awaitable<CommandOutcome> reset_stats(std::optional<std::string> map) = 0;
+
+  // Offers a map in one more way, or in one less; what the machine has in use (mounted, part of another device) is kept:
+  // `in_use`. Lasts over a restart of the daemon, until the machine goes down.
+  [[nodiscard]] virtual awaitable<CommandOutcome> export_map(std::string map, ExportKind kind) = 0;
+  [[nodiscard]] virtual awaitable<CommandOutcome> unexport_map(std::string map, ExportKind kind) = 0;
 
   // Reads multipath.conf again; with errors in it the old settings stay in force and the text names the first one.
   [[nodiscard]] virtual awaitable<CommandOutcome> reconfigure() = 0;

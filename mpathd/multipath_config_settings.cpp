@@ -217,8 +217,9 @@ Applied set_write_fence(std::string_view value, MapSettings& settings) {
 }
 
 Applied set_export(std::string_view value, MapSettings& settings) {
-  if (!one_of(value, {"nbd-socket", "none"})) return expected(value, "nbd-socket or none");
-  settings.exports.nbd_socket = value == "nbd-socket";
+  auto kinds = parse_export_kinds(value);
+  if (!kinds) return expected(value, "nbd-socket, nbd, tcmu, ublk (several with blanks between, in quotes), or none");
+  settings.exports.kinds = *std::move(kinds);
   return {};
 }
 
@@ -317,8 +318,10 @@ constexpr std::array table{
                 "same ISID, lu_reset resets the logical unit, wait only waits, none does nothing. The number is the time "
                 "to wait, with wait and when the others fail.",
                 set_write_fence},
-    MapSetting{"export", everywhere, MapSettingType::word, "", "nbd-socket",
-                "How a map can be reached: nbd-socket is an NBD server on a unix socket, none leaves it without.",
+    MapSetting{"export", everywhere, MapSettingType::text, "", "",
+                "How a map can be reached: nbd-socket is an NBD server on a unix socket, nbd is /dev/nbdN, tcmu is "
+                "/dev/sdX and ublk /dev/ublkbN; several with blanks between, in quotes; none leaves it without. Where "
+                "nothing is written: nbd-socket, and for root nbd too when the kernel has that module loaded.",
                 set_export},
     MapSetting{"nbd_socket_mode", everywhere, MapSettingType::number, "", "0600",
                 "File mode of that socket, in octal.", set_socket_mode},

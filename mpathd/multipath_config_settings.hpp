@@ -8,12 +8,13 @@
 #include <string>
 #include <string_view>
 
+#include "mpathd/export_kind.hpp"
 #include "mpathd/policy.hpp"
 
 namespace mpath {
 
 struct ExportSettings {
-  bool nbd_socket = true;          // export nbd-socket: a unix socket per map in run/mpathd/nbd
+  std::optional<ExportKinds> kinds;  // none written: the NBD socket, and /dev/nbdN where the kernel has the module
   unsigned nbd_socket_mode = 0600;
   friend bool operator==(const ExportSettings&, const ExportSettings&) = default;
 };

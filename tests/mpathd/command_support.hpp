@@ -43,6 +43,12 @@ class RecordingControl : public MapControl {
   awaitable<CommandOutcome> reset_stats(std::optional<std::string> map) override {
     co_return note("reset_stats", map.value_or("all"));
   }
+  awaitable<CommandOutcome> export_map(std::string map, ExportKind kind) override {
+    co_return note("export_map", map + " " + std::string(word_of(kind)));
+  }
+  awaitable<CommandOutcome> unexport_map(std::string map, ExportKind kind) override {
+    co_return note("unexport_map", map + " " + std::string(word_of(kind)));
+  }
   awaitable<CommandOutcome> reconfigure() override { co_return note("reconfigure", ""); }
   awaitable<CommandOutcome> shutdown() override { co_return note("shutdown", ""); }
 

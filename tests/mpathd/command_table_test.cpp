@@ -39,7 +39,7 @@ INSTANTIATE_TEST_SUITE_P(
                     ParseRow{"config", "show c", CommandId::show_config}, ParseRow{"local", "show c l", CommandId::show_config_local},
                     ParseRow{"origin", "show conf or", CommandId::show_config_origin},
                     ParseRow{"blanks", "  show\tpaths  ", CommandId::show_paths}, ParseRow{"quit", "q", CommandId::quit},
-                    ParseRow{"exit", "e", CommandId::quit}, ParseRow{"question", "?", CommandId::help},
+                    ParseRow{"exit", "exi", CommandId::quit}, ParseRow{"question", "?", CommandId::help},
                     ParseRow{"switchgroup", "switchgroup map a group 1", CommandId::switch_group},
                     ParseRow{"maps_json", "show maps json", CommandId::show_maps_json},
                     ParseRow{"quoted", "\"show\" 'paths'", CommandId::show_paths}),

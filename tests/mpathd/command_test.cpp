@@ -79,6 +79,8 @@ INSTANTIATE_TEST_SUITE_P(
                     ChangeRow{"resize_by_export", "resize multipath /dev/nbd/mpatha.sock", "resize_map mpatha"},
                     ChangeRow{"switch_group", "switch map archive-of-the-year-with-a-long-name group 2",
                               "switch_group archive-of-the-year-with-a-long-name 2"},
+                    ChangeRow{"export", "export map mpatha as ublk", "export_map mpatha ublk"},
+                    ChangeRow{"unexport", "unexport map mpatha as nbd-socket", "unexport_map mpatha nbd-socket"},
                     ChangeRow{"disable_one", "disablequeueing map mpatha", "disable_queueing mpatha"},
                     ChangeRow{"disable_all", "disablequeueing maps", "disable_queueing all"},
                     ChangeRow{"restore_one", "restorequeueing map mpatha", "restore_queueing mpatha"},
@@ -92,8 +94,17 @@ INSTANTIATE_TEST_SUITE_P(
                     ChangeRow{"reconfigure_all", "reconfigure all", "reconfigure"}, ChangeRow{"shutdown", "shutdown", "shutdown"}),
     [](const auto& row) { return row.param.name; });
 
+TEST(Commands, AnExportIsOneOfFourWords) {
+  RecordingControl control;
+  control.maps = three_maps();
+  const CommandReply reply = run_line(control, "export map mpatha as iser");
+  EXPECT_EQ(reply.code, 1);
+  EXPECT_NE(reply.text.find("unknown export 'iser': nbd-socket, nbd, tcmu or ublk"), std::string::npos) << reply.text;
+  EXPECT_TRUE(control.calls.empty());
+}
+
 TEST(Commands, EveryChangeNeedsTheRightToAdminister) {
-  for (const char* line : {"fail path p1", "shutdown", "del maps", "reconfigure json", "suspend map mpatha"}) {
+  for (const char* line : {"fail path p1", "shutdown", "del maps", "export map mpatha as nbd", "reconfigure json", "suspend map mpatha"}) {
     RecordingControl control;
     control.maps = one_map();
     const CommandReply reply = run_line(control, CommandRequest{.line = line, .privileged = false});

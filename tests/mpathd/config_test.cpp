@@ -64,6 +64,18 @@ TEST(Config, TheTableSaysWhatIsBuiltIn) {
   EXPECT_EQ(from_table.verbosity, built_in.verbosity);
 }
 
+TEST(Config, ExportsAreAListOfWords) {
+  const auto kinds = [](const std::string& value) { return settings("defaults {\n export " + value + "\n}\n").exports.kinds; };
+  EXPECT_FALSE(settings("").exports.kinds) << "nothing written is something else than none";
+  EXPECT_EQ(kinds("nbd-socket"), ExportKinds{ExportKind::nbd_socket});
+  EXPECT_EQ(kinds("\"ublk nbd-socket\""), (ExportKinds{ExportKind::nbd_socket, ExportKind::ublk}));
+  EXPECT_EQ(kinds("\"nbd, tcmu\""), (ExportKinds{ExportKind::nbd, ExportKind::tcmu}));
+  for (const std::string wrong : {"iser", "\"none nbd\"", "\" \"", "\"nbd nbdx\""}) {
+    const auto parsed = parse_export_kinds(wrong.substr(wrong.starts_with('"') ? 1 : 0, wrong.find_last_not_of('"')));
+    EXPECT_FALSE(parsed) << wrong;
+  }
+}
+
 TEST(Config, EachKeywordDecidesItsPart) {
   EXPECT_EQ(policy_of_default("path_grouping_policy failover").grouping, GroupingPolicy::failover);
   EXPECT_EQ(policy_of_default("path_selector \"round-robin 0\"").selector, SelectorKind::round_robin);
@@ -87,7 +99,7 @@ TEST(Config, EachKeywordDecidesItsPart) {
       "defaults {\n user_friendly_names yes\n alias_prefix disk\n export none\n nbd_socket_mode 0660\n drill \"delay:all=5ms\"\n}\n");
   EXPECT_TRUE(others.user_friendly_names);
   EXPECT_EQ(others.alias_prefix, "disk");
-  EXPECT_FALSE(others.exports.nbd_socket);
+  EXPECT_EQ(others.exports.kinds, ExportKinds{});
   EXPECT_EQ(others.exports.nbd_socket_mode, 0660U);
   EXPECT_EQ(others.drill, "delay:all=5ms");
   EXPECT_EQ(config("defaults {\n verbosity 3\n}\n")->verbosity(), 3);
@@ -192,7 +204,7 @@ INSTANTIATE_TEST_SUITE_P(
         ErrorRow{"fence_wait", "defaults {\n write_fence wait\n}\n", "write_fence: wait needs a time"},
         ErrorRow{"fence_time", "defaults {\n write_fence \"wait soon\"\n}\n", "'wait soon' is not"},
         ErrorRow{"mode", "defaults {\n nbd_socket_mode 0999\n}\n", "nbd_socket_mode: '0999' is not"},
-        ErrorRow{"export", "defaults {\n export ublk\n}\n", "export: 'ublk' is not"},
+        ErrorRow{"export", "defaults {\n export iser\n}\n", "export: 'iser' is not"},
         ErrorRow{"flag", "defaults {\n user_friendly_names maybe\n}\n", "user_friendly_names: 'maybe' is not"},
         ErrorRow{"verbosity", "defaults {\n verbosity 9\n}\n", "verbosity: '9' is not"},
         ErrorRow{"drill", "defaults {\n drill \"explode:now\"\n}\n", "multipath.conf:2: drill: "},
