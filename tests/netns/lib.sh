@@ -147,7 +147,8 @@ lab_open() {
 # lab_begin PROGRAM...: the two namespaces of the drawing, with nothing in them but NICs
 lab_begin() {
   lab_open "$@"
-  new_namespace; NS_I=$NEW_NAMESPACE
+  # Disks of the kernel belong to its first namespace, so what makes them must live there.
+  if [ -n "${LAB_INITIATOR_PID:-}" ]; then NS_I=$LAB_INITIATOR_PID; else new_namespace; NS_I=$NEW_NAMESPACE; fi
   new_namespace; NS_T=$NEW_NAMESPACE
   in_i ip link set lo up
   in_t ip link set lo up
