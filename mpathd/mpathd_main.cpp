@@ -1,14 +1,18 @@
 // mpathd: parse options, build the daemon, run until told to stop.
 #include <fmt/format.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <systemd/sd-daemon.h>
 
 #include <CLI/CLI.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
+#include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 
 #include "base/instance_lock.hpp"
 #include "initiator/initiator_name.hpp"
@@ -62,6 +66,18 @@ void take_inherited(DaemonOptions& options) {
     if (names != nullptr) std::free(names[index]);
   }
   std::free(names);
+}
+
+// A disk of the kernel's may be what memory is written out to: then nothing here may wait for memory that waits for us.
+// Pages that we have stay, and the kernel frees memory for our allocations without writing (for threads made from here on
+// too). Needs CAP_SYS_RESOURCE; without it there can be no such disk either.
+void never_wait_for_ourselves(const Log& log) {
+  // Memory that is locked up to a limit would be refused beyond it.
+  const rlimit unlimited{RLIM_INFINITY, RLIM_INFINITY};
+  if (::setrlimit(RLIMIT_MEMLOCK, &unlimited) != 0 || ::mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0) {
+    log.info("memory is not locked: {}", std::strerror(errno));
+  }
+  if (::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) != 0) log.info("not a flusher of I/O: {}", std::strerror(errno));
 }
 
 class Runner {
@@ -152,6 +168,7 @@ int run(const Arguments& arguments) {
   const Log log(output);
   take_inherited(options);
   std::signal(SIGPIPE, SIG_IGN);
+  never_wait_for_ourselves(log);
 
   std::error_code made;
   std::filesystem::create_directories(options.layout.run(), made);

@@ -29,6 +29,23 @@ wait_until 30 "the load is connected again" load_at_least reconnects 1
 load_goes_on 300
 check "nothing was lost" stop_load
 
+# What the killed one sent over eth1 cannot be ended by a login there: its writes may run until the fence's time is over.
+story "kill -9 while a cable is out"
+start_load --depth 8 --reconnect 60
+link_down eth1
+wait_until 20 "one path is left" paths_are 1 active
+load_mark "killed with a cable out"
+kill_mpathd
+begin=$EPOCHREALTIME
+start_mpathd
+wait_until 30 "the load is connected again" load_at_least reconnects 1
+check "not before the time of the fence was over" passed_seconds "$begin" 4
+check "mpathd says why" grep -q "not every session of the mpathd before this one could be ended" "$LAB/mpathd.log"
+load_goes_on 300
+link_up eth1
+wait_until 30 "both paths are active" paths_are 2 active
+check "nothing was lost" stop_load
+
 story "told to end, and started again: only what is automatic logs in"
 check "mpathd ends when told to" stop_mpathd
 exits 20 "mpathadm has nobody to ask for a login" adm -m node --loginall=all

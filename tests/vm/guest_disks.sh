@@ -25,5 +25,7 @@ make_map
 MAP=$(ctl show maps raw format "%n")
 WWID=$(ctl show maps raw format "%w")
 check "its socket is there" test -S "/run/mpathd/nbd/$MAP.sock"
+check "its memory is locked: it must not wait for what is written out to its own disk" \
+  eval '[ "$(awk "/^VmLck:/ {print \$2}" /proc/$MPATHD_PID/status)" -gt 1000 ]'
 for each in "$@"; do . "$here/guest_$each.sh"; done
 check "mpathd ends when told to" stop_mpathd
