@@ -80,9 +80,9 @@ function(mpath_library name)
   mpath_use_pch(${name})
 endfunction()
 
-# mpath_program(NAME MAIN file.cpp USES lib...): an installed program.
+# mpath_program(NAME MAIN file.cpp USES lib... [COMPONENT package]): an installed program.
 function(mpath_program name)
-  cmake_parse_arguments(ARG "NO_INSTALL" "MAIN;DESTINATION" "USES" ${ARGN})
+  cmake_parse_arguments(ARG "NO_INSTALL" "MAIN;DESTINATION;COMPONENT" "USES" ${ARGN})
   add_executable(${name} ${ARG_MAIN})
   target_link_libraries(${name} PRIVATE ${ARG_USES})
   mpath_use_pch(${name})
@@ -91,7 +91,10 @@ function(mpath_program name)
     if(NOT ARG_DESTINATION)
       set(ARG_DESTINATION ${CMAKE_INSTALL_SBINDIR})
     endif()
-    install(TARGETS ${name} DESTINATION ${ARG_DESTINATION})
+    if(NOT ARG_COMPONENT)
+      set(ARG_COMPONENT ${CMAKE_INSTALL_DEFAULT_COMPONENT_NAME})
+    endif()
+    install(TARGETS ${name} DESTINATION ${ARG_DESTINATION} COMPONENT ${ARG_COMPONENT})
   endif()
 endfunction()
 

@@ -11,9 +11,14 @@ DESTDIR=$work cmake --install "$build" > "$work/install.log" 2>&1 || { cat "$wor
 prefix=$work$(sed -n 's/^CMAKE_INSTALL_PREFIX:PATH=//p' "$build/CMakeCache.txt")
 for file in sbin/{mpathd,mpathadm,mpathctl,mptargetd,mptargetctl} lib/systemd/system/{mpathd.{service,socket},mptargetd.service,mptarget-witness.service} \
   share/man/man8/{mpathd,mpathadm,mpathctl,mptargetd,mptargetctl}.8 share/man/man5/{iscsid,multipath,mptarget}.conf.5 \
-  share/doc/mpathd/examples/{iscsid,multipath,mptarget}.conf; do
+  lib/udev/rules.d/60-mpathd.rules share/doc/mpathd/examples/{iscsid,multipath}.conf share/doc/mptarget/examples/mptarget.conf; do
   [ -e "$prefix/$file" ] && echo "ok    $file" || fail "$file is not installed"
 done
+
+check() { local what=$1; shift; if "$@" > /dev/null 2>&1; then echo "ok    $what"; else fail "$what"; fi; }
+check "the units name programs where they were installed" grep -qx "ExecStart=$(sed -n 's/^CMAKE_INSTALL_PREFIX:PATH=//p' "$build/CMakeCache.txt")/sbin/mpathd" \
+  "$prefix/lib/systemd/system/mpathd.service"
+check "nothing goes to /etc but by a package" test ! -e "$work/etc"
 
 # The samples are read without a complaint, and show the defaults: what is in force is the same without them.
 settings() {
@@ -32,7 +37,7 @@ if [ -s "$work/plain.config" ] && diff "$work/plain.config" "$work/sample.config
 
 # The same of the target's.
 "$prefix/sbin/mptargetd" --root "$work/plain" --check-config > "$work/target.plain" 2>&1 || fail "mptargetd refuses an empty configuration"
-if "$prefix/sbin/mptargetd" --root "$work/plain" --config "$prefix/share/doc/mpathd/examples/mptarget.conf" --check-config \
+if "$prefix/sbin/mptargetd" --root "$work/plain" --config "$prefix/share/doc/mptarget/examples/mptarget.conf" --check-config \
   > "$work/target.sample" 2>&1 && diff "$work/target.plain" "$work/target.sample"; then
   echo "ok    the target's sample shows the defaults"
 else
