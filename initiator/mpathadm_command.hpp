@@ -95,10 +95,11 @@ struct IfaceCommand {
   std::vector<Assignment> assignments;
 };
 
-// What needs hardware or firmware that a user-space initiator does not have; `what` names it.
+// What needs hardware that a user-space initiator does not have; `what` names it.
 struct UnsupportedCommand {
   std::string what;
 };
+// What the machine was told to boot from.
 struct FirmwareCommand {
   bool login = false;
 };

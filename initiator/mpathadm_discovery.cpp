@@ -277,9 +277,7 @@ ExitCode run_discovery(Context& context, const DiscoveryCommand& command, const 
   if (command.type == DiscoveryType::isns) {
     return show_failure(context.console, {ExitCode::isns_unavailable, "iSNS discovery is not supported"});
   }
-  if (command.type == DiscoveryType::firmware) {
-    return show_failure(context.console, {ExitCode::no_objects_found, "Could not get list of targets from firmware: not supported"});
-  }
+  if (command.type == DiscoveryType::firmware) return run_firmware_discovery(context, command.login, line);
   const auto store = context.store();
   if (!store) return show_failure(context.console, store.error());
   return command.type ? run_sendtargets(context, **store, command, line) : run_without_type(context, **store, command, line);

@@ -28,9 +28,7 @@ ExitCode run(Context& context, const CommandLine& line) {
       [&](const UnsupportedCommand& command) {
         return show_failure(context.console, {ExitCode::not_supported, fmt::format("{} is not supported", command.what)});
       },
-      [&](const FirmwareCommand&) {
-        return show_failure(context.console, {ExitCode::no_objects_found, "Could not get list of targets from firmware: not supported"});
-      },
+      [&](const FirmwareCommand& command) { return run_firmware(context, command, line); },
       [&](const HostCommand&) {
         return show_failure(context.console, {ExitCode::no_objects_found, "No iSCSI hosts: offload cards are not supported"});
       },

@@ -14,6 +14,9 @@ namespace mpath::adm {
 [[nodiscard]] ExitCode run_node(Context& context, const NodeCommand& command, const CommandLine& line);
 [[nodiscard]] ExitCode run_session(Context& context, const SessionCommand& command, const CommandLine& line);
 [[nodiscard]] ExitCode run_iface(Context& context, const IfaceCommand& command, const CommandLine& line);
+[[nodiscard]] ExitCode run_firmware(Context& context, const FirmwareCommand& command, const CommandLine& line);
+// `-m discovery -t fw`.
+[[nodiscard]] ExitCode run_firmware_discovery(Context& context, bool login, const CommandLine& line);
 
 // Shared by the modes.
 // Logs in to `nodes` at once and prints what became of each.

@@ -476,8 +476,7 @@ TEST_F(Adm, DamagedDatabaseIsSix) {
   }
 }
 
-TEST_F(Adm, FirmwareHostsAndOffloadAreNotSupported) {
-  EXPECT_EQ(adm("-m fw").code, ExitCode::no_objects_found);
+TEST_F(Adm, HostsAndOffloadAreNotSupported) {
   EXPECT_EQ(adm("-m host").code, ExitCode::no_objects_found);
   EXPECT_RAN(adm("-m iface -I x -C ping -a 10.0.0.1"), ExitCode::not_supported, "",
              "mpathadm: submode ping (of offload cards) is not supported\n"
@@ -497,6 +496,94 @@ TEST_F(Adm, EveryListingIsJsonToo) {
   EXPECT_EQ(nlohmann::json::parse(adm("-m session -s --json").out)["sessions"][0]["sid"], 1);
   EXPECT_EQ(nlohmann::json::parse(adm("-m iface --json").out)["ifaces"][0]["name"], "default");
   EXPECT_TRUE(nlohmann::json::parse(adm("-m discovery --json").out)["discoveries"].is_array());
+}
+
+// --- firmware --------------------------------------------------------------------------------------------------------
+
+// A directory as the kernel's iscsi_ibft shows it: two NICs, a target behind each.
+class AdmFirmware : public Adm {
+ protected:
+  AdmFirmware() {
+    put("initiator/initiator-name", "iqn.2026-11.example:booted");
+    for (const unsigned index : {0U, 1U}) {
+      const std::string nic = "ethernet" + std::to_string(index) + "/", target = "target" + std::to_string(index) + "/";
+      put(nic + "index", std::to_string(index));
+      put(nic + "flags", "3");
+      put(nic + "mac", "52:54:00:00:00:0" + std::to_string(index));
+      put(nic + "ip-addr", "10.0." + std::to_string(index) + ".9");
+      put(nic + "subnet-mask", "255.255.255.0");
+      put(nic + "gateway", "0.0.0.0");
+      put(nic + "vlan", "0");
+      put(target + "index", std::to_string(index));
+      put(target + "flags", "3");
+      put(target + "target-name", disk);
+      put(target + "ip-addr", "10.0." + std::to_string(index) + ".1");
+      put(target + "port", "3260");
+      put(target + "lun", "00000000");
+      put(target + "nic-assoc", std::to_string(index));
+    }
+    put("target1/chap-name", "booter");
+    put("target1/chap-secret", "a secret of boot");
+  }
+  void put(const std::string& name, const std::string& text) {
+    const auto file = layout_.root / "sys/firmware/ibft" / name;
+    std::filesystem::create_directories(file.parent_path());
+    std::ofstream(file) << text << "\n";
+  }
+};
+
+TEST_F(AdmFirmware, IsShownAsRecordsWithoutSecrets) {
+  const Ran shown = adm("-m fw");
+  EXPECT_EQ(shown.code, ExitCode::success);
+  EXPECT_TRUE(shown.out.starts_with("# BEGIN RECORD 9.9\niface.initiatorname = iqn.2026-11.example:booted\n"
+                                    "iface.hwaddress = 52:54:00:00:00:00\niface.ipaddress = 10.0.0.9\n"
+                                    "iface.subnet_mask = 255.255.255.0\nnode.name = " + disk + "\n"
+                                    "node.conn[0].address = 10.0.0.1\nnode.conn[0].port = 3260\nnode.boot_lun = 00000000\n"))
+      << shown.out;
+  EXPECT_NE(shown.out.find("node.session.auth.password = ********\n"), std::string::npos) << shown.out;
+  EXPECT_EQ(shown.out.find("a secret of boot"), std::string::npos);
+}
+
+TEST_F(AdmFirmware, LogsInThroughEachNicToItsTargetAndKeepsTheRecords) {
+  EXPECT_EQ(adm("-m fw -l").code, ExitCode::success);
+  ASSERT_EQ(daemon_.logins.size(), 1U);
+  ASSERT_EQ(daemon_.logins[0].nodes.size(), 2U);
+  for (const unsigned index : {0U, 1U}) {
+    const db::NodeKey& node = daemon_.logins[0].nodes[index];
+    EXPECT_EQ(node.address, "10.0." + std::to_string(index) + ".1");
+    EXPECT_EQ(node.iface, "ibft" + std::to_string(index));
+    EXPECT_EQ(store_->iface(node.iface)->settings.at("iface.hwaddress"), "52:54:00:00:00:0" + std::to_string(index));
+    EXPECT_EQ(store_->iface(node.iface)->settings.at("iface.initiatorname"), "iqn.2026-11.example:booted");
+    EXPECT_EQ(store_->node(node)->settings.at("node.startup"), "onboot");
+  }
+  EXPECT_EQ(store_->node(daemon_.logins[0].nodes[1])->settings.at("node.session.auth.password"), "a secret of boot");
+}
+
+TEST_F(AdmFirmware, ASecondLookChangesWhatTheFirmwareDecidesAndNothingElse) {
+  EXPECT_RAN(adm("-m discovery -t fw"), ExitCode::success, "10.0.0.1:3260,-1 " + disk + "\n10.0.1.1:3260,-1 " + disk + "\n", "");
+  EXPECT_EQ(adm("-m node -o update -n node.session.timeo.replacement_timeout -v 7").code, ExitCode::success);
+  put("target1/chap-secret", "another secret!!");
+  EXPECT_EQ(adm("-m discovery -t fw").code, ExitCode::success);
+  const auto nodes = store_->nodes({});
+  ASSERT_EQ(nodes->size(), 2U);
+  for (const auto& node : *nodes) EXPECT_EQ(node.settings.at("node.session.timeo.replacement_timeout"), "7");
+  EXPECT_EQ(nodes->at(1).settings.at("node.session.auth.password"), "another secret!!");
+}
+
+TEST_F(AdmFirmware, WhatIsNotValidIsLeftOutAndNonsenseIsRefused) {
+  put("target1/flags", "0");
+  EXPECT_EQ(adm("-m fw -l").code, ExitCode::success);
+  EXPECT_EQ(daemon_.logins.at(0).nodes.size(), 1U);
+  put("target0/port", "70000");
+  EXPECT_EQ(adm("-m fw").code, ExitCode::sysfs_lookup);
+  put("target0/port", "3260");
+  put("target0/nic-assoc", "4");
+  EXPECT_EQ(adm("-m fw").code, ExitCode::sysfs_lookup);
+}
+
+TEST_F(Adm, WithoutFirmwareThereIsNothingToBootFrom) {
+  EXPECT_RAN(adm("-m fw"), ExitCode::no_objects_found, "", "mpathadm: Could not get list of targets from firmware.\n");
+  EXPECT_EQ(adm("-m discovery -t fw").code, ExitCode::no_objects_found);
 }
 
 }  // namespace
