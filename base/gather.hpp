@@ -34,6 +34,7 @@ class Gather {
   }
   [[nodiscard]] bool full() const { return count_ == pieces_.size(); }
   [[nodiscard]] std::size_t bytes() const { return bytes_; }
+  [[nodiscard]] std::span<const iovec> pieces() const { return std::span(pieces_).first(count_); }
 
   // How many bytes the socket took: fewer than bytes(), or none, when it takes no more for now. Never raises SIGPIPE.
   [[nodiscard]] Result<std::size_t> send(int socket);

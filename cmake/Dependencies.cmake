@@ -24,6 +24,7 @@ mpath_pkg(nlgenl libnl-genl-3.0 libnl-3.0)
 mpath_pkg(systemd libsystemd)
 mpath_pkg(edit libedit)
 mpath_pkg(openssl libcrypto)
+mpath_pkg(tls libssl libcrypto)
 mpath_pkg(uring liburing)
 
 find_package(nlohmann_json REQUIRED)

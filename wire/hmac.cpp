@@ -82,6 +82,15 @@ HmacTag hmac_sha256(std::span<const std::byte> key, std::initializer_list<std::s
   return hmac.finish();
 }
 
+HmacTag hkdf_sha256(std::span<const std::byte> salt, std::span<const std::byte> key,
+                    std::initializer_list<std::span<const std::byte>> info) {
+  Hmac expand(hmac_sha256(salt, {key}));
+  for (const auto part : info) expand.add(part);
+  constexpr std::array first_block{std::byte{1}};
+  expand.add(first_block);
+  return expand.finish();
+}
+
 bool same_secret(std::span<const std::byte> a, std::span<const std::byte> b) {
   return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }

@@ -1,4 +1,4 @@
-// HMAC-SHA256 (RFC 2104): who has the key has said this.
+// HMAC-SHA256 (RFC 2104): who has the key has said this. HKDF (RFC 5869): a key for another purpose.
 //
 // Allocation: a Hmac allocates when it is made, and not for what it is used for afterwards.
 #pragma once
@@ -31,6 +31,10 @@ class Hmac {
 // Over the parts as if they were one.
 [[nodiscard]] HmacTag hmac_sha256(std::span<const std::byte> key,
                                   std::initializer_list<std::span<const std::byte>> parts);
+
+// The first 32 bytes of HKDF-SHA256; `info`: the parts as if they were one.
+[[nodiscard]] HmacTag hkdf_sha256(std::span<const std::byte> salt, std::span<const std::byte> key,
+                                  std::initializer_list<std::span<const std::byte>> info);
 
 // Takes as long for a wrong byte at the front as for one at the end.
 [[nodiscard]] bool same_secret(std::span<const std::byte> a, std::span<const std::byte> b);

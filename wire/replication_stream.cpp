@@ -266,11 +266,13 @@ Result<Value> ended(const Reader& reader, bool later_version, Value value, bool 
   return value;
 }
 
-StreamAuth read_auth(Reader& reader, bool later_version) {
+// The strongest that we know, of a later version.
+StreamAuth read_auth(Reader& reader, std::uint16_t version) {
   const std::uint8_t value = reader.u8();
-  if (value <= static_cast<std::uint8_t>(StreamAuth::hmac)) return static_cast<StreamAuth>(value);
-  if (!later_version) reader.fail();
-  return StreamAuth::hmac;
+  const StreamAuth most = version < stream_version_tls ? StreamAuth::hmac : StreamAuth::tls;
+  if (value <= static_cast<std::uint8_t>(most)) return static_cast<StreamAuth>(value);
+  if (version <= stream_version) reader.fail();
+  return most;
 }
 
 constexpr std::size_t hello_fixed_bytes = 2 + 2 + 16 + 16 + 1 + 8 + 10 + 8 + 4 + 8 + 1 + nonce_bytes;
@@ -337,7 +339,7 @@ Result<Hello> decode_hello(std::span<const std::byte> bytes) {
   hello.size_bytes = reader.u64();
   hello.block_bytes = reader.u32();
   hello.extent_bytes = reader.u64();
-  hello.auth = read_auth(reader, later);
+  hello.auth = read_auth(reader, hello.version_max);
   reader.copy_to(hello.nonce);
   const std::size_t name_bytes = reader.u8();
   const bool cut = reader.ok() && name_bytes > reader.remaining();
@@ -376,7 +378,7 @@ Result<Welcome> decode_welcome(std::span<const std::byte> bytes) {
   const bool later = welcome.version > stream_version;
   welcome.from = read_member(reader, Member::b);
   welcome.incarnation = reader.u64();
-  welcome.auth = read_auth(reader, later);
+  welcome.auth = read_auth(reader, welcome.version);
   reader.copy_to(welcome.nonce);
   if (welcome.version == 0) reader.fail();
   welcome.proof = parts->proof;
@@ -443,6 +445,21 @@ std::string_view text_of(Transcript::Label label) {
 
 }  // namespace
 
+std::string tls_key_name(std::string_view cluster, Member leader, const Key& key) {
+  constexpr std::string_view label = "mpath replication stream: name of the key";  // never change
+  constexpr std::size_t cluster_bytes_max = 64, shown_bytes = 4;
+  std::string name = "mptarget ";
+  name += cluster.substr(0, cluster_bytes_max);
+  name += leader == Member::a ? " node-a key-" : " node-b key-";
+  const HmacTag tag = hmac_sha256(key, {std::as_bytes(std::span(label))});
+  for (const std::byte byte : std::span(tag).first(shown_bytes)) {
+    constexpr std::string_view digits = "0123456789abcdef";
+    name += digits[std::to_integer<unsigned>(byte) >> 4];
+    name += digits[std::to_integer<unsigned>(byte) & 15];
+  }
+  return name;
+}
+
 void Transcript::add_hello(std::span<const std::byte> hello) {
   add(hello);
 }
@@ -466,6 +483,12 @@ std::optional<Key> Transcript::check(std::span<const std::byte> message, std::sp
 
 Key Transcript::derive(const Key& key, Label label) const {
   return hmac_sha256(key, {std::as_bytes(std::span(text_of(label))), said_});
+}
+
+Key Transcript::derive_tls(const Key& key, std::string_view key_name) const {
+  constexpr std::string_view label = "mpath replication stream: key of TLS 1.3";  // never change
+  constexpr std::array end_of_name{std::byte{0}};
+  return hkdf_sha256(std::as_bytes(std::span(label)), key, {std::as_bytes(std::span(key_name)), end_of_name, said_});
 }
 
 void Transcript::add(std::span<const std::byte> bytes) {

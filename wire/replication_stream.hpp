@@ -16,6 +16,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/block_device.hpp"
@@ -59,7 +60,8 @@ struct StreamHead {
   bool operator==(const StreamHead&) const = default;
 };
 
-inline constexpr std::uint16_t stream_version_min = 1, stream_version = 2;  // that this program speaks
+inline constexpr std::uint16_t stream_version_min = 1, stream_version = 4;  // that this program speaks
+inline constexpr std::uint16_t stream_version_tls = 4;                         // the first with StreamAuth::tls
 inline constexpr std::size_t stream_head_bytes_max = 64;
 [[nodiscard]] constexpr std::size_t stream_head_bytes(std::uint16_t version) {
   return version == 1 ? 48 : stream_head_bytes_max;
@@ -121,7 +123,20 @@ using Proof = std::array<std::byte, 32>;  // HMAC-SHA256
 enum class StreamAuth : std::uint8_t {
   none = 0,
   hmac = 1,  // each carries stream_tag_bytes of HMAC-SHA256 over its number on the connection, its head and its body
+  tls = 2,   // behind Ready begins TLS 1.3, whose client is the leader. From version 4 on
 };
+// As mptarget.conf says it.
+[[nodiscard]] constexpr const char* name(StreamAuth auth) {
+  switch (auth) {
+    case StreamAuth::none:
+      return "none";
+    case StreamAuth::hmac:
+      return "hmac-sha256";
+    case StreamAuth::tls:
+      return "tls";
+  }
+  return "?";
+}
 inline constexpr std::size_t stream_tag_bytes = 16;
 
 struct Hello {
@@ -192,6 +207,10 @@ inline constexpr std::size_t handshake_text_max = 512;
 [[nodiscard]] Result<Proof> decode_proof(std::span<const std::byte> bytes);
 [[nodiscard]] Result<Ready> decode_ready(std::span<const std::byte> bytes);
 
+// By which name the leader offers a key in TLS: "mptarget CLUSTER node-a key-0123abcd", with a name of the cluster that is
+// too long cut. The last word tells keys apart while the old one is still accepted, and says nothing else about them.
+[[nodiscard]] std::string tls_key_name(std::string_view cluster, Member leader, const Key& key);
+
 // What was said on a connection, and what is proved about it. Both ends add the same bytes in the same order.
 class Transcript {
  public:
@@ -211,6 +230,8 @@ class Transcript {
   // long for a wrong proof whatever is wrong with it.
   [[nodiscard]] std::optional<Key> check(std::span<const std::byte> message, std::span<const Key> keys, Label label);
   [[nodiscard]] Key derive(const Key& key, Label label) const;
+  // The key of StreamAuth::tls, for this connection only, by the name under which it is offered there.
+  [[nodiscard]] Key derive_tls(const Key& key, std::string_view key_name) const;
 
  private:
   void add(std::span<const std::byte> bytes);

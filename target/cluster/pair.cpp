@@ -64,6 +64,7 @@ void Pair::Impl::begin() {
     replication::StreamListenerOptions options;
     options.self = self;
     options.cluster = cluster_id(config.name);
+    options.cluster_name = config.name;
     options.incarnation = agreement->incarnation();
     options.auth = config.stream_auth;
     options.silence_max = std::max<milliseconds>(config.deadtime, milliseconds(1000));
@@ -77,6 +78,7 @@ void Pair::Impl::begin() {
     listener->listen(std::move(addresses));
     replication::StreamDialOptions dialing;
     dialing.silence_max = options.silence_max;
+    dialing.cluster_name = config.name;
     dialer = std::make_unique<replication::StreamDialer>(control.get_executor(), clock, dialing);
   }
   update();

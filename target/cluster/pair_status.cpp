@@ -21,9 +21,11 @@ void Pair::Impl::show_links(const Copy& copy, CopyStatus& shown) const {
   const auto& own = config.addresses_of(self);
   const auto& theirs = config.addresses_of(peer);
   for (std::size_t link = 0; link < theirs.size(); ++link) {
+    const bool up = (counters.up >> link & 1U) != 0;
     shown.links.push_back({.local = format_portal(own[link]),
                            .remote = format_portal(theirs[link]),
-                           .up = (counters.up >> link & 1U) != 0,
+                           .up = up,
+                           .auth = up ? name(counters.links[link].auth) : "",
                            .sent_bytes = counters.links[link].bytes_sent,
                            .received_bytes = counters.links[link].bytes_received});
   }

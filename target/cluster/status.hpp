@@ -26,6 +26,7 @@ struct LinkStatus {
 struct StreamLinkStatus {
   std::string local, remote;
   bool up = false;
+  std::string auth;                                  // as stream_auth has it: what is in force; of a link that is up
   std::uint64_t sent_bytes = 0, received_bytes = 0;  // since it came up
 };
 

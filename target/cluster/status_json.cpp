@@ -93,6 +93,7 @@ json copy_json(const CopyStatus& copy) {
     all["links"].push_back({{"local", link.local},
                             {"remote", link.remote},
                             {"up", link.up},
+                            {"auth", link.auth},
                             {"sent", link.sent_bytes},
                             {"received", link.received_bytes}});
   }
@@ -121,6 +122,7 @@ CopyStatus copy_from(const json& from) {
     copy.links.push_back({.local = link.value("local", std::string()),
                           .remote = link.value("remote", std::string()),
                           .up = link.value("up", false),
+                          .auth = link.value("auth", std::string()),
                           .sent_bytes = link.value("sent", std::uint64_t{0}),
                           .received_bytes = link.value("received", std::uint64_t{0})});
   }

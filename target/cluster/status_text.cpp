@@ -121,14 +121,17 @@ std::string fill_text(const CopyStatus& copy) {
 }
 
 std::string links_text(const CopyStatus& copy) {
-  std::string text;
+  std::string text, auth;
   for (const StreamLinkStatus& link : copy.links) {
+    // The same for all, as both nodes have said it when they began.
+    if (link.up) auth = link.auth;
     text += text.empty() ? "    over " : ", ";
     text += link.remote;
     text += link.up ? fmt::format(" ({} sent, {} received)", format_amount(link.sent_bytes),
                                   format_amount(link.received_bytes))
                     : " LOST";
   }
+  if (!auth.empty()) text += ", stream_auth " + auth;
   if (!text.empty()) text += "\n";
   return text;
 }

@@ -32,6 +32,9 @@ constexpr std::string_view by_view =
     "--discard-my-data";
 constexpr Known known[] = {
     {"cram-hmac-alg", Fate::needless, by_key_file},
+    {"tls-keyring", Fate::needless, by_key_file},
+    {"tls-privkey", Fate::needless, by_key_file},
+    {"tls-certificate", Fate::needless, by_key_file},
     {"timeout", Fate::needless, by_deadtime},
     {"connect-int", Fate::needless, by_deadtime},
     {"ping-int", Fate::needless, by_deadtime},
@@ -141,6 +144,10 @@ class DrbdImport {
     if (key == "protocol") return protocol(statement, value);
     // The secret itself stays where it is.
     if (key == "shared-secret") return draft_.note(at(statement), key, by_key_file);
+    if (key == "tls") {
+      if (value == "yes") draft_.settings["stream_auth"] = "tls";
+      return;
+    }
     if (key == "become-primary-on" && value == "both") return lost(statement, "one node serves at a time");
     if (key == "resync-rate" || key == "c-max-rate" || (key == "rate" && section == "syncer"))
       return rate(statement, "resync_rate_max", value);

@@ -14,8 +14,9 @@ namespace {
 
 constexpr std::string_view cluster_name = "pair";
 // The order in which a person would write them.
-constexpr std::string_view setting_order[] = {"keepalive",     "warntime",  "deadtime",        "initdead",
-                                              "auto_failback", "preferred", "resync_rate_max", "resync_rate_min"};
+constexpr std::string_view setting_order[] = {"keepalive",       "warntime",        "deadtime",
+                                              "initdead",        "auto_failback",   "preferred",
+                                              "resync_rate_max", "resync_rate_min", "stream_auth"};
 
 std::string bracketed(const std::string& address) {
   return address.find(':') == address.npos ? address : "[" + address + "]";

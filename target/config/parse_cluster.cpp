@@ -96,7 +96,9 @@ void ConfigBuilder::build_cluster(const Item& item) {
     complain(values.origin("auto_failback"), "fail back to whom? preferred a or preferred b is needed");
   build_resync(values, cluster);
   using mpath::replication::StreamAuth;
-  cluster.stream_auth = values.text("stream_auth") == "hmac-sha256" ? StreamAuth::hmac : StreamAuth::none;
+  for (const StreamAuth auth : {StreamAuth::none, StreamAuth::hmac, StreamAuth::tls}) {
+    if (values.text("stream_auth") == name(auth)) cluster.stream_auth = auth;
+  }
   cluster.fingerprint = fingerprint(values);
   result_.config.cluster = std::move(cluster);
 }

@@ -245,9 +245,10 @@ constexpr std::array rows{
         .key = "stream_auth",
         .type = word,
         .fallback = "none",
-        .words = "none|hmac-sha256",
-        .doc = "how replicated data is protected on its way, besides checksums; that both nodes have the key is proved "
-               "in any case; the stronger of what both nodes say is used, or nothing is copied"},
+        .words = "none|hmac-sha256|tls",
+        .doc = "how replicated data is protected on its way, besides checksums: not, authenticated, or encrypted and "
+               "authenticated by TLS 1.3; that both nodes have the key is proved in any case; the stronger of what both "
+               "nodes say is used, or nothing is copied"},
     Setting{.section = "cluster",
             .key = "verify_interval",
             .type = duration,

@@ -66,17 +66,17 @@ awaitable<error_code> HandshakeSocket::connect(asio::ip::tcp::endpoint local, as
 
 awaitable<Result<std::vector<std::byte>>> HandshakeSocket::receive() {
   std::vector<std::byte> message(handshake_prefix_bytes);
-  if (const error_code error = co_await fill(message)) co_return failure(error);
+  if (const error_code error = co_await receive_all(message)) co_return failure(error);
   const auto length = handshake_length(message);
   if (!length) co_return failure(length.error());
   message.resize(*length);
-  if (const error_code error = co_await fill(std::span(message).subspan(handshake_prefix_bytes))) {
+  if (const error_code error = co_await receive_all(std::span(message).subspan(handshake_prefix_bytes))) {
     co_return failure(error);
   }
   co_return message;
 }
 
-awaitable<error_code> HandshakeSocket::fill(std::span<std::byte> place) {
+awaitable<error_code> HandshakeSocket::receive_all(std::span<std::byte> place) {
   while (!place.empty()) {
     if (!descriptor_.is_open()) co_return errno_code(ECONNABORTED);
     const ssize_t got = ::recv(descriptor_.native_handle(), place.data(), place.size(), MSG_DONTWAIT);

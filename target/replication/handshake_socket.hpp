@@ -9,6 +9,7 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -32,13 +33,14 @@ class HandshakeSocket {
   // One message, prefix and proof included. Fails with what handshake_length() says, or a socket error; ECONNRESET
   // also when the peer has closed.
   [[nodiscard]] boost::asio::awaitable<Result<std::vector<std::byte>>> receive();
+  // Exactly as many bytes as there is place for.
+  [[nodiscard]] boost::asio::awaitable<error_code> receive_all(std::span<std::byte> place);
   [[nodiscard]] boost::asio::awaitable<error_code> send(std::vector<std::byte> message);
 
   [[nodiscard]] UniqueFd release() { return UniqueFd(descriptor_.release()); }
   void close();
 
  private:
-  [[nodiscard]] boost::asio::awaitable<error_code> fill(std::span<std::byte> place);
   [[nodiscard]] error_code adopt(UniqueFd socket);
 
   boost::asio::posix::stream_descriptor descriptor_;

@@ -6,6 +6,7 @@
 #include "base/within.hpp"
 #include "target/replication/handshake_socket.hpp"
 #include "target/replication/tcp_stream.hpp"
+#include "target/replication/tls_handshake.hpp"
 #include "wire/error.hpp"
 
 namespace mpath::target::replication {
@@ -51,11 +52,12 @@ bool is_final(const DialFailure& failure) {
 
 struct Greeted {
   Welcome welcome;
-  StreamAuth auth = StreamAuth::none;
-  StreamKeys keys;
+  std::optional<StreamKeys> keys;
+  std::unique_ptr<TlsEngine> tls;
 };
 
-awaitable<std::expected<Greeted, DialFailure>> greet(HandshakeSocket& socket, Hello hello, std::vector<Key> keys) {
+awaitable<std::expected<Greeted, DialFailure>> greet(HandshakeSocket& socket, Hello hello, std::vector<Key> keys,
+                                                     std::string cluster_name) {
   const std::vector<std::byte> greeting = encode(hello);
   Transcript transcript;
   transcript.add_hello(greeting);
@@ -78,7 +80,10 @@ awaitable<std::expected<Greeted, DialFailure>> greet(HandshakeSocket& socket, He
                                   hello.version_min, hello.version_max));
   }
   if (welcome->auth < hello.auth) {
-    co_return refused(StreamRefusal::version, "the peer does not authenticate its messages");
+    co_return refused(StreamRefusal::version,
+                      fmt::format("stream_auth {} is wanted here, and the peer, which speaks version {} of the "
+                                  "replication, knows {} only: upgrade it, or want less until then",
+                                  name(hello.auth), welcome->version, name(welcome->auth)));
   }
 
   std::vector<std::byte> proof = encode(Proof());
@@ -93,10 +98,24 @@ awaitable<std::expected<Greeted, DialFailure>> greet(HandshakeSocket& socket, He
     co_return failed(make_error_code(WireErrc::bad_digest), "the peer's answer");
   }
   if (ready->refusal != StreamRefusal::none) co_return refused(ready->refusal, ready->text);
-  co_return Greeted{.welcome = *welcome,
-                    .auth = welcome->auth,
-                    .keys = {.sending = transcript.derive(keys.front(), Transcript::Label::leader_messages),
-                             .receiving = transcript.derive(keys.front(), Transcript::Label::follower_messages)}};
+  Greeted greeted{.welcome = *welcome};
+  const Key& key = keys.front();
+  switch (welcome->auth) {
+    case StreamAuth::none:
+      break;
+    case StreamAuth::hmac:
+      greeted.keys = {.sending = transcript.derive(key, Transcript::Label::leader_messages),
+                      .receiving = transcript.derive(key, Transcript::Label::follower_messages)};
+      break;
+    case StreamAuth::tls: {
+      const std::string key_name = tls_key_name(cluster_name, hello.from, key);
+      greeted.tls = TlsEngine::connecting({.name = key_name, .key = transcript.derive_tls(key, key_name)});
+      const auto done = co_await shake_hands(socket, *greeted.tls);
+      if (!done) co_return failed(make_error_code(std::errc::protocol_error), done.error());
+      break;
+    }
+  }
+  co_return greeted;
 }
 
 }  // namespace
@@ -134,13 +153,14 @@ awaitable<Outcome> StreamDialer::try_link(StreamLink link, Hello hello, std::vec
   if (*connected) co_return failed(*connected, "connecting");
   hello.nonce = random_nonce();
   hello.link = link.index;
-  const auto greeted = co_await within(clock_, options_.handshake_max, greet(socket, hello, keys));
+  auto greeted = co_await within(clock_, options_.handshake_max, greet(socket, hello, keys, options_.cluster_name));
   if (!greeted) co_return failed(std::errc::timed_out, "greeting");
   if (!*greeted) co_return std::unexpected(greeted->error());
-  const Greeted& peer = **greeted;
-  TcpStreamOptions stream{.silence_max = options_.silence_max, .keys = {}, .version = peer.welcome.version};
-  if (peer.auth == StreamAuth::hmac) stream.keys = peer.keys;
-  co_return Dialed{.stream = std::make_unique<TcpStream>(socket.release(), shard, stream), .welcome = peer.welcome};
+  Greeted& peer = **greeted;
+  const TcpStreamOptions options{
+      .silence_max = options_.silence_max, .keys = peer.keys, .version = peer.welcome.version};
+  auto stream = std::make_unique<TcpStream>(socket.release(), shard, options, std::move(peer.tls));
+  co_return Dialed{.stream = std::move(stream), .welcome = peer.welcome};
 }
 
 }  // namespace mpath::target::replication

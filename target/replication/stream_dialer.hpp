@@ -30,6 +30,7 @@ struct StreamLink {
 struct StreamDialOptions {
   std::chrono::milliseconds connect_max{300}, handshake_max{1000};
   std::chrono::milliseconds silence_max{1000};  // of the stream: TcpStreamOptions
+  std::string cluster_name;                     // for tls_key_name()
 };
 
 struct Dialed {

@@ -1,5 +1,6 @@
 #include "target/replication/stream_listener.hpp"
 
+#include <fmt/format.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
@@ -13,6 +14,7 @@
 #include "base/within.hpp"
 #include "target/replication/handshake_socket.hpp"
 #include "target/replication/tcp_stream.hpp"
+#include "target/replication/tls_handshake.hpp"
 
 namespace mpath::target::replication {
 
@@ -62,7 +64,7 @@ struct StreamListener::Proved {
   Hello hello;
   Transcript transcript;
   Key leader_key{};
-  StreamAuth auth = StreamAuth::none;
+  StreamAuth auth = StreamAuth::none;  // of both the stronger
   std::uint16_t version = 1;
 };
 
@@ -199,7 +201,7 @@ awaitable<void> StreamListener::serve(SocketPtr socket, std::string remote) {
   if (!*greeted) co_return complain(remote, greeted->error());
   Proved& proved = **greeted;
   const Hello& hello = proved.hello;
-  Admission admission = co_await decide(hello);
+  Admission admission = co_await decide(proved);
   const Ready ready = admission.ready;
   const bool admitted = ready.refusal == StreamRefusal::none;
   CHECK(!admitted || (admission.shard != nullptr && admission.attach));
@@ -215,12 +217,23 @@ awaitable<void> StreamListener::serve(SocketPtr socket, std::string remote) {
     co_return;
   }
   TcpStreamOptions stream{.silence_max = options_.silence_max, .keys = {}, .version = proved.version};
+  std::unique_ptr<TlsEngine> tls;
   if (proved.auth == StreamAuth::hmac) {
     stream.keys = {.sending = proved.transcript.derive(proved.leader_key, Transcript::Label::follower_messages),
                    .receiving = proved.transcript.derive(proved.leader_key, Transcript::Label::leader_messages)};
   }
-  log_.info("connected unit={} from={}", quoted(hello.unit_name), remote);
-  auto attach = [to = std::make_unique<TcpStream>(socket->release(), *admission.shard, stream),
+  if (proved.auth == StreamAuth::tls) {
+    tls = make_tls(proved);
+    const auto done = co_await within(clock_, options_.handshake_max, shake_hands(*socket, *tls));
+    if (!done || !*done) {
+      const std::string why = done ? done->error() : "TLS: it took too long";
+      log_.warning("not encrypted, not connected unit={} from={} reason={}", quoted(hello.unit_name), remote,
+                   quoted(why));
+      co_return;
+    }
+  }
+  log_.info("connected unit={} from={} stream_auth={}", quoted(hello.unit_name), remote, name(proved.auth));
+  auto attach = [to = std::make_unique<TcpStream>(socket->release(), *admission.shard, stream, std::move(tls)),
                  attach_to = std::move(admission.attach),
                  version = proved.version]() mutable { attach_to(std::move(to), version); };
   admission.shard->post(std::move(attach));
@@ -237,10 +250,12 @@ awaitable<std::expected<StreamListener::Proved, std::string>> StreamListener::gr
   const bool common = proved.hello.version_min <= options_.version_max;
   proved.version = std::min(proved.hello.version_max, options_.version_max);
   proved.auth = std::max(proved.hello.auth, options_.auth);
+  // To one who does not know the word the strongest that it knows; why that is not enough it hears with Ready.
+  const StreamAuth known = proved.version < stream_version_tls ? StreamAuth::hmac : StreamAuth::tls;
   const Welcome welcome{.version = proved.version,
                         .from = options_.self,
                         .incarnation = options_.incarnation,
-                        .auth = proved.auth,
+                        .auth = std::min(proved.auth, known),
                         .nonce = random_nonce()};
   std::vector<std::byte> answer = encode(welcome);
   proved.transcript.prove(answer, keys_.front(), Transcript::Label::welcome);
@@ -260,7 +275,8 @@ awaitable<std::expected<StreamListener::Proved, std::string>> StreamListener::gr
   co_return proved;
 }
 
-awaitable<Admission> StreamListener::decide(const Hello& hello) {
+awaitable<Admission> StreamListener::decide(const Proved& proved) {
+  const Hello& hello = proved.hello;
   if (hello.cluster != options_.cluster) {
     co_return Admission{.ready = {.refusal = StreamRefusal::cluster, .text = "this is another cluster"}};
   }
@@ -268,7 +284,24 @@ awaitable<Admission> StreamListener::decide(const Hello& hello) {
     co_return Admission{.ready = {.refusal = StreamRefusal::cluster,
                                   .text = std::string("both say that they are node ") + name(options_.self)}};
   }
+  if (proved.auth == StreamAuth::tls && proved.version < stream_version_tls) {
+    const std::string text = fmt::format(
+        "stream_auth tls is wanted on node {}, and node {}, which speaks version {} of the replication, does not know "
+        "it: upgrade it, or want less until then",
+        name(options_.self), name(hello.from), proved.version);
+    co_return Admission{.ready = {.refusal = StreamRefusal::version, .text = text}};
+  }
   co_return co_await admit_(hello);
+}
+
+// Knows the leader by any of the keys that count here.
+std::unique_ptr<TlsEngine> StreamListener::make_tls(const Proved& proved) const {
+  std::vector<TlsKey> accepted;
+  for (const Key& key : keys_) {
+    const std::string key_name = tls_key_name(options_.cluster_name, proved.hello.from, key);
+    accepted.push_back({.name = key_name, .key = proved.transcript.derive_tls(key, key_name)});
+  }
+  return TlsEngine::accepting(std::move(accepted));
 }
 
 // About a stranger: not more often than anybody reads.

@@ -1,7 +1,8 @@
 // Where the peer's streams come in: connections are accepted, greeted, and told apart from strangers before the rest of
 // the node hears of them.
 //
-//   accept ── Hello ── Welcome ── Proof, checked ── admit(): the owner's decision ── Ready ── attach(), on the shard
+//   accept ── Hello ── Welcome ── Proof, checked ── admit(): the owner's decision ── Ready ── TLS, if either end wants
+//                                                                                      it ── attach(), on the shard
 //
 // Threads:      the control thread; `attach` runs on the shard that `admit` named.
 // Strangers:    whoever has not proved the key costs one socket of `half_open_max` for at most `handshake_max`, and
@@ -43,6 +44,7 @@ struct Admission {
 struct StreamListenerOptions {
   Member self = Member::b;
   std::array<std::byte, 16> cluster{};
+  std::string cluster_name;  // for tls_key_name()
   std::uint64_t incarnation = 0;
   StreamAuth auth = StreamAuth::none;  // wanted at least
   std::chrono::milliseconds handshake_max{2000};
@@ -88,7 +90,8 @@ class StreamListener {
   void welcome(UniqueFd socket);
   [[nodiscard]] boost::asio::awaitable<void> serve(SocketPtr socket, std::string remote);
   [[nodiscard]] boost::asio::awaitable<std::expected<Proved, std::string>> greet(SocketPtr socket);
-  [[nodiscard]] boost::asio::awaitable<Admission> decide(const Hello& hello);
+  [[nodiscard]] boost::asio::awaitable<Admission> decide(const Proved& proved);
+  [[nodiscard]] std::unique_ptr<TlsEngine> make_tls(const Proved& proved) const;
   void complain(const std::string& remote, const std::string& why);
 
   // Constant after construction.

@@ -15,12 +15,13 @@
 #include <limits>
 #include <utility>
 
-#include "base/bytes.hpp"
 #include "base/check.hpp"
 #include "base/gather.hpp"
 #include "base/handler_memory.hpp"
 #include "base/intrusive.hpp"
 #include "target/replication/body_copy.hpp"
+#include "target/replication/stream_tagger.hpp"
+#include "target/replication/stream_wire.hpp"
 #include "wire/crc32c.hpp"
 #include "wire/error.hpp"
 #include "wire/hmac.hpp"
@@ -43,36 +44,20 @@ std::span<const std::byte> bytes_of(const iovec& part) {
   return {static_cast<const std::byte*>(part.iov_base), part.iov_len};
 }
 
-std::string errno_text(int number) {
-  return std::generic_category().message(number);
-}
-
-// The tags of one direction.
-class Tagger {
- public:
-  explicit Tagger(const Key& key) : hmac_(key) {}
-  void begin(std::span<const std::byte> head) {
-    std::array<std::byte, 8> number{};
-    Writer writer(number);
-    writer.u64(number_++);
-    hmac_.add(number);
-    hmac_.add(head);
-  }
-  void add(std::span<const std::byte> body) { hmac_.add(body); }
-  [[nodiscard]] HmacTag end() { return hmac_.finish(); }
-
- private:
-  Hmac hmac_;
-  std::uint64_t number_ = 0;  // of the message on this connection: one that is repeated or left out has another
-};
-
 }  // namespace
 
 class TcpStream::Connection : public std::enable_shared_from_this<TcpStream::Connection> {
  public:
-  Connection(UniqueFd socket, Shard& shard, const TcpStreamOptions& options)
+  Connection(UniqueFd socket, Shard& shard, const TcpStreamOptions& options, std::unique_ptr<TlsEngine> tls)
       : context_(shard.context()), buffers_(shard.buffers()), fd_(std::move(socket)), socket_(context_.get_executor()) {
+    if (tls != nullptr) {
+      counters_.auth = StreamAuth::tls;
+      wire_ = make_tls_wire(std::move(tls), buffers_);
+    } else {
+      wire_ = make_plain_wire();
+    }
     if (options.keys) {
+      counters_.auth = StreamAuth::hmac;
       tag_sent_.emplace(options.keys->sending);
       tag_received_.emplace(options.keys->receiving);
     }
@@ -104,6 +89,7 @@ class TcpStream::Connection : public std::enable_shared_from_this<TcpStream::Con
   };
 
   void arm_read();
+  void read_again();
   void arm_write();
   void post_pump();
   void on_readable(bool failed);
@@ -112,7 +98,7 @@ class TcpStream::Connection : public std::enable_shared_from_this<TcpStream::Con
   void tell_end();
 
   void receive_rounds();
-  [[nodiscard]] std::size_t receive_once();
+  [[nodiscard]] bool receive_once();
   void parse();
   [[nodiscard]] bool parse_head();
   [[nodiscard]] bool parse_body();
@@ -126,7 +112,7 @@ class TcpStream::Connection : public std::enable_shared_from_this<TcpStream::Con
 
   void copy_body(Out& out) { out.body = out.copy.make(buffers_, out.body, out.bytes - out.head_bytes); }
   void flush();
-  void sent(std::size_t count);
+  void taken(std::size_t count);
   void drop_front();
   void fail(std::string why);
 
@@ -139,6 +125,7 @@ class TcpStream::Connection : public std::enable_shared_from_this<TcpStream::Con
   UniqueFd fd_;         // until start()
   int fd_number_ = -1;  // from then on: of socket_
   Socket socket_;
+  std::unique_ptr<StreamWire> wire_;
   Receiver* receiver_ = nullptr;
   bool started_ = false;
   bool closed_ = false;
@@ -159,14 +146,14 @@ class TcpStream::Connection : public std::enable_shared_from_this<TcpStream::Con
   Buffer body_;
   std::size_t filled_ = 0;  // of body_
   Crc32c body_crc_;
-  std::optional<Tagger> tag_received_;
+  std::optional<StreamTagger> tag_received_;
 
   // Output, in order; the first `sent_` bytes of the first one are gone.
   Slab<Out, &Out::next> slab_;
   IntrusiveQueue<Out, &Out::next> out_;
   std::size_t sent_ = 0;
   std::uint64_t lowest_ = 0;  // no number in the queue is lower
-  std::optional<Tagger> tag_sent_;
+  std::optional<StreamTagger> tag_sent_;
 
   StreamCounters counters_;
   HandlerMemory read_memory_;
@@ -212,6 +199,7 @@ void TcpStream::Connection::close() {
   body_.reset();
   in_body_ = false;
   while (!out_.empty()) drop_front();
+  wire_->release();
 }
 
 // What went wrong; the receiver is told at the end of the handler.
@@ -232,6 +220,13 @@ void TcpStream::Connection::arm_read() {
                      in_memory(read_memory_, [self = shared_from_this()](const boost::system::error_code& error) {
                        self->on_readable(error.failed());
                      }));
+}
+
+// Others first.
+void TcpStream::Connection::read_again() {
+  if (closed_) return;
+  reading_ = true;
+  boost::asio::post(context_, in_memory(read_memory_, [self = shared_from_this()] { self->on_readable(false); }));
 }
 
 void TcpStream::Connection::arm_write() {
@@ -262,7 +257,11 @@ void TcpStream::Connection::on_readable(bool failed) {
     receiving_ = false;
     if (closed_) staging_.reset();
     pump();
-    arm_read();
+    if (wire_->has_input()) {
+      read_again();
+    } else {
+      arm_read();
+    }
   }
   tell_end();
 }
@@ -288,14 +287,14 @@ void TcpStream::Connection::tell_end() {
 
 void TcpStream::Connection::receive_rounds() {
   for (int round = 0; round < receive_rounds_max; ++round) {
-    const std::size_t missing = receive_once();
+    const bool more = receive_once();
     parse();
-    if (closed_ || missing > 0) return;  // missing: the socket had no more
+    if (closed_ || !more) return;
   }
 }
 
-// Receives once. Returns how many bytes of the room offered were left over.
-std::size_t TcpStream::Connection::receive_once() {
+// Receives once. False: there is no more for now.
+bool TcpStream::Connection::receive_once() {
   std::array<iovec, 2> vectors{};
   std::size_t count = 0;
   std::size_t direct = 0;
@@ -314,29 +313,22 @@ std::size_t TcpStream::Connection::receive_once() {
   bulk_ = bulk_ && in_body_;  // stays while large bodies keep coming
   vectors[count++] = {staging_.data() + end_, room};
 
-  msghdr message{};
-  message.msg_iov = vectors.data();
-  message.msg_iovlen = count;
-  ssize_t received = 0;
-  do {
-    ++counters_.receives;
-    received = ::recvmsg(socket_.native_handle(), &message, MSG_DONTWAIT);
-  } while (received < 0 && errno == EINTR);
-  if (received < 0) {
-    if (errno != EAGAIN && errno != EWOULDBLOCK) fail(errno_text(errno));
-    return 1;
+  const auto received = wire_->receive(socket_.native_handle(), std::span(vectors).first(count));
+  if (!received) {
+    fail(received.error());
+    return false;
   }
-  if (received == 0) {
-    fail(in_body_ || end_ > begin_ ? "the peer closed the connection in the middle of a message"
-                                   : "the peer closed the connection");
-    return 1;
+  counters_.receives += received->asked ? 1 : 0;
+  counters_.bytes_received += received->bytes;
+  if (received->ended) {
+    fail(in_body_ || end_ > begin_ || wire_->in_record() ? "the peer closed the connection in the middle of a message"
+                                                         : "the peer closed the connection");
+    return false;
   }
-  const auto got = static_cast<std::size_t>(received);
-  counters_.bytes_received += got;
-  const std::size_t placed = std::min(got, direct);
+  const std::size_t placed = std::min(received->placed, direct);
   if (placed > 0) body_came(body_.bytes().subspan(filled_, placed));
-  end_ += got - placed;
-  return direct + room - got;
+  end_ += received->placed - placed;
+  return received->more;
 }
 
 void TcpStream::Connection::parse() {
@@ -473,22 +465,23 @@ TcpStream::Progress TcpStream::Connection::progress() const {
 }
 
 void TcpStream::Connection::flush() {
-  while (!out_.empty() && !closed_) {
+  while ((!out_.empty() || wire_->unsent()) && !closed_) {
     Gather gather(sent_);
     for (const Out* out = out_.front(); out != nullptr && !gather.full(); out = out->next) {
       gather.add(std::span(out->head).first(out->head_bytes));
       for (const iovec& part : out->body) gather.add(bytes_of(part));
     }
     ++counters_.sends;
-    const Result<std::size_t> taken = gather.send(socket_.native_handle());
-    if (!taken) return fail(taken.error().message());
-    sent(*taken);
-    if (*taken < gather.bytes()) return arm_write();
+    const auto sent = wire_->send(socket_.native_handle(), gather);
+    if (!sent) return fail(sent.error());
+    counters_.bytes_sent += sent->bytes;
+    taken(sent->taken);
+    if (sent->full) return arm_write();
   }
 }
 
-void TcpStream::Connection::sent(std::size_t count) {
-  counters_.bytes_sent += count;
+// By the wire, in order.
+void TcpStream::Connection::taken(std::size_t count) {
   sent_ += count;
   while (!out_.empty() && sent_ >= out_.front()->bytes) {
     sent_ -= out_.front()->bytes;
@@ -506,8 +499,8 @@ void TcpStream::Connection::drop_front() {
 
 // ---- the handle ----------------------------------------------------------------------------------------------------
 
-TcpStream::TcpStream(UniqueFd socket, Shard& shard, const TcpStreamOptions& options)
-    : connection_(std::make_shared<Connection>(std::move(socket), shard, options)) {}
+TcpStream::TcpStream(UniqueFd socket, Shard& shard, const TcpStreamOptions& options, std::unique_ptr<TlsEngine> tls)
+    : connection_(std::make_shared<Connection>(std::move(socket), shard, options, std::move(tls))) {}
 
 TcpStream::~TcpStream() {
   connection_->close();

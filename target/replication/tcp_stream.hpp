@@ -10,8 +10,9 @@
 //             over. Once one of 16 KiB or more was seen, staging is kept short so that such bodies arrive there whole.
 // Pressure:   what is queued is bounded by the sender, which waits for answers; what is received is always taken.
 // Trust:      each head and each body has a checksum, and with StreamKeys a tag that only the peer can make, over the
-//             number of the message on this connection too. Whatever is wrong ends the stream. So does an answer to a
-//             message that has not left yet: its body would be given back while it is still being sent.
+//             number of the message on this connection too; with a TlsEngine everything is sealed, some 256 KiB at a
+//             time for one system call. Whatever is wrong ends the stream. So does an answer to a message that has not
+//             left yet: its body would be given back while it is still being sent.
 // Links:      from version 2 on it is one of the links of a BondedStream, which numbers what is sent, and lends bodies
 //             until the number was seen by the peer: then own() is said here before they are given back.
 #pragma once
@@ -25,6 +26,7 @@
 #include "base/shard.hpp"
 #include "base/unique_fd.hpp"
 #include "target/replication/peer_stream.hpp"
+#include "target/replication/tls_engine.hpp"
 
 namespace mpath::target::replication {
 
@@ -42,6 +44,7 @@ struct TcpStreamOptions {
 };
 
 struct StreamCounters {
+  StreamAuth auth = StreamAuth::none;  // that is in force
   std::uint64_t messages_sent = 0, messages_received = 0;
   std::uint64_t bytes_sent = 0, bytes_received = 0;  // on the wire
   std::uint64_t wakes = 0;                           // waits that returned
@@ -50,8 +53,8 @@ struct StreamCounters {
 
 class TcpStream final : public PeerStream {
  public:
-  // `socket` is connected and non-blocking.
-  TcpStream(UniqueFd socket, Shard& shard, const TcpStreamOptions& options);
+  // `socket` is connected and non-blocking; `tls`, if there is one, past its handshake.
+  TcpStream(UniqueFd socket, Shard& shard, const TcpStreamOptions& options, std::unique_ptr<TlsEngine> tls = nullptr);
   ~TcpStream() override;
   TcpStream(const TcpStream&) = delete;
   TcpStream& operator=(const TcpStream&) = delete;

@@ -25,7 +25,7 @@ void try_head(std::span<const std::byte> bytes) {
 // With a checksum that is right, as somebody who means ill would make it: what lies behind it is read.
 std::vector<std::byte> sealed_head(std::span<const std::byte> bytes) {
   std::vector<std::byte> head(bytes.begin(), bytes.end());
-  const bool numbered = head.size() >= 2 && head[1] == std::byte{2};
+  const bool numbered = head.size() >= 2 && head[1] >= std::byte{2};
   const std::size_t whole = stream_head_bytes(numbered ? 2 : 1);
   if (head.size() < whole) return head;
   const std::span<std::byte> all(head);

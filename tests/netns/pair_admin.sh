@@ -60,26 +60,8 @@ wait_until 60 "both copies are complete" pair_is_whole
 
 story "the key is changed while all runs"
 old=$(cat "$LAB/key")
-new=$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')
+new=$(fresh_key)
 stream_sockets() { in_node a ss -Hnt state established '( sport = :7788 or dport = :7788 )' | awk '{ print $3, $4 }' | sort; }
-# new_keys LINE...: into the file of all; every member reads it again, one after the other, and writes go on in between
-new_keys() {
-  local node
-  printf '%s\n' "$@" > "$LAB/key"
-  for node in a b; do
-    pctl "$node" reload > "$LAB/reload.log" && grep -q "the keys of the pair" "$LAB/reload.log" && writes_are_answered || return
-  done
-  kill -HUP "${NODE_PID[w]}"
-  KEYS=$((KEYS + 1))
-  wait_quietly 10 eval '[ "$(grep -c "the keys were read again" "${NODE_LOG[w]}")" -ge "$KEYS" ]' && writes_are_answered
-}
-MARKS=0
-# For longer than a word of the others counts, and with both copies.
-writes_are_answered() {
-  load_mark "key $((MARKS += 1))"
-  wait_quietly 20 load_at_least since_mark $((500 * STRETCH)) && pair_is_whole
-}
-KEYS=0
 before=$(view_number a) sockets=$(stream_sockets)
 check "there are streams" test -n "$sockets"
 check "the new one is accepted" new_keys "$old" "$new"

@@ -97,7 +97,7 @@ everything_mended() {
 # PAIR_DISK_MIB), and plain (16 MiB, LUN 1) for initiators of the virtual address.
 pair_config() {
   local node net group=0 portals
-  (umask 077 && head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' > "$LAB/key")
+  (umask 077 && fresh_key > "$LAB/key")
   {
     echo "cluster lab {"
     echo "  key_file $LAB/key"
@@ -125,6 +125,7 @@ pair_unit() {
   printf 'lu %s {\n  path %s\n  size %s\n  create yes\n  uuid %s\n  replicated yes\n}\n' \
     "$1" "$LAB/disks/$1.img" "$2" "$(cat /proc/sys/kernel/random/uuid)"
 }
+fresh_key() { head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n'; }
 witness_addresses() { echo "$(address_of w rep0):7788$1$(address_of w rep1):7788"; }
 
 # node_start a|b|w: in the background; each life has a log of its own
@@ -215,6 +216,25 @@ pair_make() {
   nodes_start w a b
   { pctl a cluster init --yes && wait_quietly 20 serves a && pctl b cluster join --yes; } > "$LAB/pair_make.log" 2>&1 \
     || { cat "$LAB/pair_make.log" >&2; show_logs >&2; die "the pair cannot be made"; }
+}
+
+# new_keys LINE...: into the file of all; every member reads it again, one after the other, and writes go on in between
+KEYS_READ=0
+new_keys() {
+  local node
+  printf '%s\n' "$@" > "$LAB/key"
+  for node in a b; do
+    pctl "$node" reload > "$LAB/reload.log" && grep -q "the keys of the pair" "$LAB/reload.log" && writes_are_answered || return
+  done
+  kill -HUP "${NODE_PID[w]}"
+  KEYS_READ=$((KEYS_READ + 1))
+  wait_quietly 10 eval '[ "$(grep -c "the keys were read again" "${NODE_LOG[w]}")" -ge "$KEYS_READ" ]' && writes_are_answered
+}
+# For longer than a word of the others counts, and with both copies.
+KEY_MARKS=0
+writes_are_answered() {
+  load_mark "key $((KEY_MARKS += 1))"
+  wait_quietly 20 load_at_least since_mark $((500 * STRETCH)) && pair_is_whole
 }
 
 # ---- initiators

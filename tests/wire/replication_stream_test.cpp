@@ -363,13 +363,35 @@ TEST(Handshake, LeavesRoomForLaterVersions) {
     return bytes;
   };
   Hello hello = a_hello();
+  hello.version_max = stream_version;
   EXPECT_EQ(decode_hello(longer(encode(hello), 0)).error(), WireErrc::bad_length);
-  hello.version_max = 3;
+  hello.version_max = stream_version + 1;
   EXPECT_EQ(decode_hello(longer(encode(hello), 0)), hello);
   Welcome welcome = a_welcome();
+  welcome.version = stream_version;
   EXPECT_EQ(decode_welcome(longer(encode(welcome), sizeof(Proof))).error(), WireErrc::bad_length);
-  welcome.version = 3;
+  welcome.version = stream_version + 1;
   EXPECT_EQ(decode_welcome(longer(encode(welcome), sizeof(Proof))), welcome);
+}
+
+// A node of an earlier version takes what it does not know for the strongest that it does: it is then told why that is
+// not enough, instead of something that it cannot read.
+TEST(Handshake, KnowsTlsFromVersionFourOn) {
+  Hello hello = a_hello();
+  Welcome welcome = a_welcome();
+  hello.auth = welcome.auth = StreamAuth::tls;
+  for (const std::uint16_t older : {1, 2, 3}) {
+    hello.version_max = welcome.version = older;
+    EXPECT_EQ(decode_hello(encode(hello)).error(), WireErrc::bad_field);
+    EXPECT_EQ(decode_welcome(encode(welcome)).error(), WireErrc::bad_field);
+  }
+  hello.version_max = welcome.version = 4;
+  EXPECT_EQ(decode_hello(encode(hello)), hello);
+  EXPECT_EQ(decode_welcome(encode(welcome)), welcome);
+  hello.version_max = welcome.version = stream_version + 1;
+  hello.auth = welcome.auth = static_cast<StreamAuth>(3);
+  EXPECT_EQ(decode_hello(encode(hello))->auth, StreamAuth::tls);
+  EXPECT_EQ(decode_welcome(encode(welcome))->auth, StreamAuth::tls);
 }
 
 // ---- proofs --------------------------------------------------------------------------------------------------------
@@ -424,7 +446,7 @@ TEST(Proofs, AreWrongForAnyBitThatWasChanged) {
   Conversation said;
   said.prove(a_key, a_key);
   const std::vector<Key> keys{a_key};
-  const auto try_all = [&](std::vector<std::byte> Conversation::*message, int right) {
+  const auto try_all = [&](std::vector<std::byte> Conversation::* message, int right) {
     for (std::size_t bit = 0; bit < (said.*message).size() * 8; ++bit) {
       Conversation changed = said;
       (changed.*message)[bit / 8] ^= static_cast<std::byte>(1U << bit % 8);
@@ -475,6 +497,32 @@ TEST(Proofs, GiveKeysThatDifferByDirectionAndConversation) {
   EXPECT_NE(first[0], second[0]);
 }
 
+TEST(Proofs, GiveAKeyForTlsThatIsOfNoOtherUse) {
+  Transcript transcript, other;
+  transcript.add_hello(encode(a_hello()));
+  Hello another = a_hello();
+  another.unit[0] ^= std::byte{1};
+  other.add_hello(encode(another));
+  const Key key = transcript.derive_tls(a_key, "name");
+  EXPECT_EQ(key, transcript.derive_tls(a_key, "name"));
+  for (const Key& different :
+       {transcript.derive_tls(another_key, "name"), transcript.derive_tls(a_key, "other"),
+        other.derive_tls(a_key, "name"), transcript.derive(a_key, Transcript::Label::leader_messages), a_key}) {
+    EXPECT_NE(key, different);
+  }
+}
+
+TEST(Proofs, NameKeysByClusterNodeAndGeneration) {
+  const std::string name = tls_key_name("lab", Member::a, a_key);
+  EXPECT_EQ(name.substr(0, name.size() - 8), "mptarget lab node-a key-");
+  EXPECT_EQ(name.find_first_not_of("0123456789abcdef", name.size() - 8), std::string::npos);
+  EXPECT_EQ(name, tls_key_name("lab", Member::a, a_key));
+  EXPECT_NE(name, tls_key_name("lab", Member::a, another_key));
+  EXPECT_NE(name, tls_key_name("lab", Member::b, a_key));
+  EXPECT_NE(name, tls_key_name("lob", Member::a, a_key));
+  EXPECT_LE(tls_key_name(std::string(1000, 'x'), Member::a, a_key).size(), 128U) << "more is too long for OpenSSL";
+}
+
 // ---- HMAC ----------------------------------------------------------------------------------------------------------
 
 std::span<const std::byte> bytes_of(std::string_view text) {
@@ -511,6 +559,24 @@ TEST(Hmac, BeginsAnewAfterEachTag) {
   EXPECT_EQ(first, once());
   EXPECT_EQ(first, hmac_sha256(bytes_of("Jefe"), {bytes_of("what do ya want for nothing?")}));
   EXPECT_FALSE(same_secret(first, std::span(first).first(31)));
+}
+
+TEST(Hkdf, IsThatOfTheStandard) {
+  // RFC 5869, A.1 and A.3: the first block.
+  const std::vector<std::byte> key(22, std::byte{0x0b});
+  std::vector<std::byte> salt, info;
+  for (int byte = 0; byte < 13; ++byte) salt.push_back(static_cast<std::byte>(byte));
+  for (int byte = 0xf0; byte < 0xfa; ++byte) info.push_back(static_cast<std::byte>(byte));
+  constexpr std::array<std::uint8_t, 32> expected{0x3c, 0xb2, 0x5f, 0x25, 0xfa, 0xac, 0xd5, 0x7a, 0x90, 0x43, 0x4f,
+                                                  0x64, 0xd0, 0x36, 0x2f, 0x2a, 0x2d, 0x2d, 0x0a, 0x90, 0xcf, 0x1a,
+                                                  0x5a, 0x4c, 0x5d, 0xb0, 0x2d, 0x56, 0xec, 0xc4, 0xc5, 0xbf};
+  constexpr std::array<std::uint8_t, 32> without{0x8d, 0xa4, 0xe7, 0x75, 0xa5, 0x63, 0xc1, 0x8f, 0x71, 0x5f, 0x80,
+                                                 0x2a, 0x06, 0x3c, 0x5a, 0x31, 0xb8, 0xa1, 0x1f, 0x5c, 0x5e, 0xe1,
+                                                 0x87, 0x9e, 0xc3, 0x45, 0x4e, 0x5f, 0x3c, 0x73, 0x8d, 0x2d};
+  const std::span<const std::byte> parts(info);
+  EXPECT_TRUE(
+      same_secret(hkdf_sha256(salt, key, {parts.first(4), parts.subspan(4)}), std::as_bytes(std::span(expected))));
+  EXPECT_TRUE(same_secret(hkdf_sha256({}, key, {}), std::as_bytes(std::span(without))));
 }
 
 }  // namespace

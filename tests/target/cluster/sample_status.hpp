@@ -24,8 +24,8 @@ inline ClusterStatus good_status() {
   copy.written_bytes = 9 * mib;
   copy.read_bytes = 5 * mib;
   copy.pending = 3;
-  copy.links = {{"10.1.0.1:7788", "10.1.0.2:7788", true, 9 * mib, 2048},
-                {"10.2.0.1:7788", "10.2.0.2:7788", false, mib, 1024}};
+  copy.links = {{"10.1.0.1:7788", "10.1.0.2:7788", true, "tls", 9 * mib, 2048},
+                {"10.2.0.1:7788", "10.2.0.2:7788", false, "", mib, 1024}};
   copy.links_lost = 1;
   copy.sent_again = 17;
   status.copies = {copy};

@@ -29,7 +29,7 @@ TEST(ClusterStatusText, OfAPairInGoodOrder) {
   witness  10.1.0.1:7788  10.1.0.3:7788  17ms        1200  1199      0
   LU    CONNECTION  ROLES              HERE      THERE     SIZE    DIFFERS
   disk  Connected   Primary/Secondary  UpToDate  UpToDate  64 MiB  0 B
-    over 10.1.0.2:7788 (9 MiB sent, 2 KiB received), 10.2.0.2:7788 LOST
+    over 10.1.0.2:7788 (9 MiB sent, 2 KiB received), 10.2.0.2:7788 LOST, stream_auth tls
 )");
 }
 

@@ -106,6 +106,15 @@ TEST(ClusterConfig, ReadsEverySetting) {
   EXPECT_FALSE(config.portal_groups[2].peer);
 }
 
+TEST(ClusterConfig, KnowsHowStreamsAreProtected) {
+  using mpath::replication::StreamAuth;
+  EXPECT_EQ(parse(pair("")).config.cluster->stream_auth, StreamAuth::none);
+  for (const StreamAuth auth : {StreamAuth::none, StreamAuth::hmac, StreamAuth::tls}) {
+    EXPECT_EQ(parse(pair(std::string(" stream_auth ") + name(auth) + "\n")).config.cluster->stream_auth, auth);
+  }
+  EXPECT_THAT(problems(pair(" stream_auth ssl\n")), testing::Not(IsEmpty()));
+}
+
 // The file is the same; the other node's groups are a peer's.
 TEST(ClusterConfig, IsSeenFromEachNode) {
   for (const Member self : {Member::a, Member::b}) {

@@ -110,8 +110,9 @@ class StreamTest : public testing::Test {
     }
   }
 
-  std::unique_ptr<TcpStream> stream_on(UniqueFd socket, const TcpStreamOptions& options = {}) {
-    return std::make_unique<TcpStream>(std::move(socket), shard, options);
+  std::unique_ptr<TcpStream> stream_on(UniqueFd socket, const TcpStreamOptions& options = {},
+                                       std::unique_ptr<TlsEngine> tls = nullptr) {
+    return std::make_unique<TcpStream>(std::move(socket), shard, options, std::move(tls));
   }
 
   Shard shard{0};

@@ -2,11 +2,15 @@
 #include "target/replication/tcp_stream.hpp"
 
 #include <linux/filter.h>
+#include <openssl/crypto.h>
 
+#include <cstdlib>
 #include <deque>
 
+#include "base/random.hpp"
 #include "tests/support/allocation_counter.hpp"
 #include "tests/target/replication/stream/ping_pong.hpp"
+#include "tests/target/replication/stream/tls_ends.hpp"
 
 namespace mpath::target::replication::test {
 namespace {
@@ -24,23 +28,21 @@ StreamKeys turned(const StreamKeys& keys) {
 // Small enough to fill, and larger than a segment on loopback, without which TCP goes by its timers.
 constexpr int small_buffers = 256 << 10;
 
-// With and without tags.
-class TcpStreams : public StreamTest, public testing::WithParamInterface<bool> {
+class TcpStreams : public StreamTest, public testing::WithParamInterface<StreamAuth> {
  protected:
-  TcpStreamOptions near_options() const {
-    TcpStreamOptions options{.silence_max = std::chrono::seconds(30), .keys = {}};
-    if (GetParam()) options.keys = some_keys();
-    return options;
-  }
-  TcpStreamOptions far_options() const {
-    TcpStreamOptions options = near_options();
-    if (options.keys) options.keys = turned(*options.keys);
-    return options;
-  }
   void connect(int buffer_bytes = 0) {
     Ends ends = connect_on_loopback(buffer_bytes);
-    leader = stream_on(std::move(ends.near), near_options());
-    follower = stream_on(std::move(ends.far), far_options());
+    TcpStreamOptions near{.silence_max = std::chrono::seconds(30), .keys = {}};
+    TcpStreamOptions far = near;
+    TlsEnds tls;
+    if (GetParam() == StreamAuth::hmac) {
+      near.keys = some_keys();
+      far.keys = turned(some_keys());
+    }
+    if (GetParam() == StreamAuth::tls) tls = tls_ends();
+    leader = stream_on(std::move(ends.near), near, std::move(tls.near));
+    follower = stream_on(std::move(ends.far), far, std::move(tls.far));
+    EXPECT_EQ(leader->counters().auth, GetParam());
   }
   void start() {
     leader->start(at_leader);
@@ -65,7 +67,12 @@ class TcpStreams : public StreamTest, public testing::WithParamInterface<bool> {
   std::unique_ptr<TcpStream> leader, follower;
 };
 
-INSTANTIATE_TEST_SUITE_P(, TcpStreams, testing::Bool(), [](const auto& row) { return row.param ? "Tagged" : "Plain"; });
+INSTANTIATE_TEST_SUITE_P(, TcpStreams, testing::Values(StreamAuth::none, StreamAuth::hmac, StreamAuth::tls),
+                         [](const auto& row) {
+                           return row.param == StreamAuth::none   ? "Plain"
+                                  : row.param == StreamAuth::hmac ? "Tagged"
+                                                                  : "Tls";
+                         });
 
 TEST_P(TcpStreams, CarryEveryOpBothWays) {
   connect();
@@ -155,6 +162,32 @@ TEST_P(TcpStreams, WaitForASlowReaderAndLoseNothing) {
   run_until([&] { return at_follower.count == count; });
   for (std::uint64_t index = 0; index < count; ++index) {
     EXPECT_EQ(at_follower.messages[index].body, pattern(100000, static_cast<unsigned>(index + 1)));
+  }
+}
+
+// Sizes of all kinds, one behind the other, both ways at once, with sockets that take a part at a time.
+TEST_P(TcpStreams, KeepLargeAndTinyOnesInTheirOrderWhenLittleFits) {
+  connect(small_buffers);
+  start();
+  std::uint64_t random = 11;
+  std::vector<std::size_t> sizes;
+  for (int count = 0; count < 300; ++count) {
+    const std::size_t size = std::size_t{1} << (next_random(random) % 20);
+    sizes.push_back(size + next_random(random) % size);
+  }
+  // The leader is far ahead; what it hears back comes while its own is stuck.
+  for (std::uint64_t sequence = 1; sequence <= sizes.size(); ++sequence) {
+    const std::size_t size = sizes[sequence - 1];
+    send(*leader, write_head(sequence, size), pattern(size, static_cast<unsigned>(sequence)));
+    send(*follower, {.op = StreamOp::sums_answer, .sequence = sequence + 1000, .body_bytes = 40},
+         pattern(40, static_cast<unsigned>(sequence)));
+    if (sequence % 32 == 0) settle();
+  }
+  run_until([&] { return at_follower.count == sizes.size() && at_leader.count == sizes.size(); });
+  for (std::uint64_t index = 0; index < sizes.size(); ++index) {
+    EXPECT_EQ(at_follower.messages[index].head.sequence, index + 1);
+    EXPECT_EQ(at_follower.messages[index].body, pattern(sizes[index], static_cast<unsigned>(index + 1)));
+    EXPECT_EQ(at_leader.messages[index].body, pattern(40, static_cast<unsigned>(index + 1)));
   }
 }
 
@@ -354,10 +387,11 @@ TEST_F(TcpStreamAlone, EndsWhenThePeerFallsSilent) {
 class OnTheWay : public StreamTest {
  protected:
   // The bytes of each of `heads`, as a stream with these keys sends them.
-  std::vector<Bytes> sent(const std::vector<StreamHead>& of, const std::optional<StreamKeys>& keys) {
+  std::vector<Bytes> sent(const std::vector<StreamHead>& of, const std::optional<StreamKeys>& keys,
+                          std::unique_ptr<TlsEngine> tls = nullptr) {
     Ends ends = connect_on_loopback();
     Told nobody;
-    const auto from = stream_on(std::move(ends.near), {.keys = keys});
+    const auto from = stream_on(std::move(ends.near), {.keys = keys}, std::move(tls));
     from->start(nobody);
     std::vector<Bytes> messages;
     std::deque<Bytes> bodies;
@@ -372,10 +406,11 @@ class OnTheWay : public StreamTest {
     return messages;
   }
   // How many messages were taken, and why it ended.
-  std::pair<std::size_t, std::string> given(const std::vector<Bytes>& messages, const std::optional<StreamKeys>& keys) {
+  std::pair<std::size_t, std::string> given(const std::vector<Bytes>& messages, const std::optional<StreamKeys>& keys,
+                                            std::unique_ptr<TlsEngine> tls = nullptr) {
     Ends ends = connect_on_loopback();
     Told told;
-    const auto to = stream_on(std::move(ends.near), {.keys = keys});
+    const auto to = stream_on(std::move(ends.near), {.keys = keys}, std::move(tls));
     to->start(told);
     for (const Bytes& message : messages) write_all(ends.far.get(), message);
     ::shutdown(ends.far.get(), SHUT_WR);
@@ -426,9 +461,72 @@ TEST_F(OnTheWay, NothingIsTakenByAnotherKeyOrTheOtherDirections) {
   EXPECT_EQ(given(sent(heads, std::nullopt), turned(some_keys())).first, 0U);
 }
 
+TEST_F(OnTheWay, NothingIsTakenThatWasChangedWhenItIsSealed) {
+  const auto result_with = [&](const std::function<void(std::vector<Bytes>&)>& change) {
+    TlsEnds ends = tls_ends();
+    auto messages = sent(heads, std::nullopt, std::move(ends.near));
+    change(messages);
+    return given(messages, std::nullopt, std::move(ends.far));
+  };
+  EXPECT_EQ(result_with([](auto&) {}), std::pair(heads.size(), in_order));
+  std::size_t bytes = 1;
+  for (std::size_t at = 0; at < bytes; ++at) {
+    const auto [count, why] = result_with([&](std::vector<Bytes>& messages) {
+      bytes = messages[1].size();
+      messages[1][at] ^= std::byte{0x10};
+    });
+    EXPECT_EQ(count, 1U) << at;
+    EXPECT_NE(why, in_order) << at;
+  }
+  EXPECT_EQ(result_with([](auto& messages) { messages[1] = messages[0]; }).first, 1U);
+  EXPECT_EQ(result_with([](auto& messages) { messages.erase(messages.begin()); }).first, 0U);
+}
+
+TEST_F(OnTheWay, NothingIsLostUnseenWhenItIsSealed) {
+  // Cut at each byte of the last of them.
+  std::size_t bytes = 1;
+  for (std::size_t cut = 0; cut < bytes; ++cut) {
+    TlsEnds ends = tls_ends();
+    auto messages = sent(heads, std::nullopt, std::move(ends.near));
+    bytes = messages.back().size();
+    messages.back().resize(cut);
+    const auto [count, why] = given(messages, std::nullopt, std::move(ends.far));
+    EXPECT_EQ(count, heads.size() - 1);
+    EXPECT_EQ(why, cut == 0 ? in_order : in_order + " in the middle of a message") << cut;
+  }
+}
+
+TEST_F(OnTheWay, NothingIsReadableWhenItIsSealed) {
+  TlsEnds ends = tls_ends();
+  const auto messages = sent({write_head(1, 4096), write_head(2, 100000)}, std::nullopt, std::move(ends.near));
+  const Bytes body = pattern(4096);
+  for (const Bytes& message : messages) {
+    EXPECT_GT(message.size(), 4096U);
+    for (std::size_t at = 0; at + 8 <= body.size(); at += 253) {
+      EXPECT_TRUE(std::ranges::search(message, std::span(body).subspan(at, 8)).empty()) << at;
+    }
+  }
+}
+
 // ---- what it costs -------------------------------------------------------------------------------------------------
 
+// OpenSSL's own allocations, which are not ours; from before it makes the first.
+std::uint64_t of_openssl = 0;
+const int openssl_counted = CRYPTO_set_mem_functions(
+    [](std::size_t bytes, const char*, int) { return ++of_openssl, std::malloc(bytes); },
+    [](void* place, std::size_t bytes, const char*, int) { return ++of_openssl, std::realloc(place, bytes); },
+    [](void* place, const char*, int) { std::free(place); });
+
+// Under a sanitizer those are counted too.
+bool counts_malloc() {
+  const std::uint64_t before = mpath::test::allocations();
+  void* volatile place = std::malloc(1);
+  std::free(place);
+  return mpath::test::allocations() != before;
+}
+
 TEST_P(TcpStreams, CostNoAllocationAndFewSystemCalls) {
+  ASSERT_EQ(openssl_counted, 1);
   connect();
   Ping ping;
   Pong pong;
@@ -443,12 +541,19 @@ TEST_P(TcpStreams, CostNoAllocationAndFewSystemCalls) {
     const std::uint64_t rounds = bytes == 4096 ? 100 : 10;
     ping.run(shard, depth_to_fill * rounds, depth_to_fill);
     const std::uint64_t before = calls();
+    const std::uint64_t theirs = of_openssl;
     const std::uint64_t allocated = mpath::test::allocations(), blocks = shard.buffers().system_allocations();
     ping.run(shard, depth_counted * rounds, depth_counted);
-    EXPECT_EQ(mpath::test::allocations() - allocated, 0U);
+    const std::uint64_t all = mpath::test::allocations() - allocated, by_openssl = of_openssl - theirs;
+    EXPECT_EQ(all - (counts_malloc() ? by_openssl : 0), 0U);
+    if (GetParam() != StreamAuth::tls) {
+      EXPECT_EQ(by_openssl, 0U);
+    }
     EXPECT_EQ(shard.buffers().system_allocations() - blocks, 0U);
     const double each = static_cast<double>(calls() - before) / static_cast<double>(2 * depth_counted * rounds);
-    std::printf("%zu bytes: %.3f system calls per message\n", bytes, each);
+    const double each_by_openssl = static_cast<double>(by_openssl) / static_cast<double>(2 * depth_counted * rounds);
+    std::printf("%zu bytes: per message %.3f system calls, %.2f allocations of OpenSSL\n", bytes, each,
+                each_by_openssl);
     if (bytes == 4096) {
       EXPECT_LT(each, 0.3);
     }
