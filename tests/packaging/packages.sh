@@ -48,6 +48,8 @@ for each in "iscsiadm mpathadm" "multipath mpathctl" "multipathd mpathctl"; do
   holds mpathd-compat "lrwxrwxrwx root/root ./usr/share/man/man8/${each% *}.8 -> ${each#* }.8"
 done
 check "mpathd-compat: not beside what it stands in for" test "$(field mpathd-compat Conflicts)" = "open-iscsi, multipath-tools"
+# With Replaces dpkg would remove those without a question, whatever runs on them.
+check "mpathd-compat: does not take their place unasked" test -z "$(field mpathd-compat Replaces)"
 check "mpathd-compat: needs mpathd" test "$(field mpathd-compat Depends)" = "mpathd (>= ${version%-1})"
 check "mpathd-compat: no scripts" eval '! ls "$work"/mpathd-compat.control/p*'
 
