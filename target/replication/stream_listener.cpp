@@ -209,7 +209,10 @@ awaitable<void> StreamListener::serve(SocketPtr socket, std::string remote) {
   proved.transcript.prove(answer, keys_.front(), Transcript::Label::ready);
   const auto sent = co_await within(clock_, options_.handshake_max, socket->send(std::move(answer)));
   if (!admitted) {
-    log_.notice("refused unit={} from={} reason={}", quoted(hello.unit_name), remote, quoted(ready.text));
+    // A leader asks ten times a second.
+    if (std::exchange(refused_[hello.unit_name], ready.text) != ready.text) {
+      log_.notice("refused unit={} from={} reason={}", quoted(hello.unit_name), remote, quoted(ready.text));
+    }
     co_return;
   }
   if (!sent || *sent) {
@@ -232,6 +235,7 @@ awaitable<void> StreamListener::serve(SocketPtr socket, std::string remote) {
       co_return;
     }
   }
+  refused_.erase(hello.unit_name);
   log_.info("connected unit={} from={} stream_auth={}", quoted(hello.unit_name), remote, name(proved.auth));
   auto attach = [to = std::make_unique<TcpStream>(socket->release(), *admission.shard, stream, std::move(tls)),
                  attach_to = std::move(admission.attach),

@@ -18,6 +18,7 @@
 #include <expected>
 #include <functional>
 #include <list>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -103,7 +104,8 @@ class StreamListener {
 
   std::vector<Key> keys_;
   std::vector<std::shared_ptr<Door>> doors_;
-  std::list<SocketPtr> half_open_;  // oldest first
+  std::list<SocketPtr> half_open_;              // oldest first
+  std::map<std::string, std::string> refused_;  // by unit, why the last time
   TimePoint complain_again_ = TimePoint::min();
   std::uint64_t complaints_kept_back_ = 0;
   TaskGroup tasks_;

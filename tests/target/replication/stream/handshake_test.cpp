@@ -184,6 +184,28 @@ TEST_F(Handshakes, BringTheReasonOfARefusal) {
   EXPECT_EQ(follower, nullptr);
 }
 
+TEST_F(Handshakes, SayARefusalOnceAndNotEachTime) {
+  listen();
+  const auto told = [this](const std::string& why) {
+    return std::ranges::count_if(sink.lines(), [&](const std::string& line) {
+      return line.find("refused unit=disk7") != std::string::npos && line.find(why) != std::string::npos;
+    });
+  };
+  const auto refuse = [&](const std::string& why) {
+    answer = {.refusal = StreamRefusal::shape, .text = why};
+    EXPECT_FALSE(dialed());
+  };
+  for (int count = 0; count < 3; ++count) refuse("too large");
+  refuse("too small");
+  until([&] { return told("too small") == 1; });
+  EXPECT_EQ(told("too large"), 1);
+  answer = {};
+  EXPECT_TRUE(dialed());
+  until([&] { return follower != nullptr; });
+  refuse("too small");
+  until([&] { return told("too small") == 2; });
+}
+
 TEST_F(Handshakes, TellApartOtherClustersAndOtherNodes) {
   listen();
   Hello hello = a_hello();
