@@ -87,6 +87,8 @@ class BlockDeviceObserver {
   virtual void on_gone() = 0;  // no request is accepted any more: each completes with shutdown
 };
 
+class ScsiDoor;  // exports/scsi_door.hpp: only those who use it know more
+
 class BlockDevice {
  public:
   virtual ~BlockDevice() = default;
@@ -96,6 +98,8 @@ class BlockDevice {
   // The observer must outlive the device or be removed first. Either may be called from a callback.
   virtual void add_observer(BlockDeviceObserver& observer) = 0;
   virtual void remove_observer(BlockDeviceObserver& observer) = 0;
+  // Where it takes SCSI commands as well. None: it is no SCSI disk.
+  [[nodiscard]] virtual ScsiDoor* scsi_door() { return nullptr; }
 };
 
 }  // namespace mpath

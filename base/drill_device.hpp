@@ -33,6 +33,7 @@ class DrillDevice final : public BlockDevice {
   void submit(BlockRequest& request) noexcept override { top_->submit(request); }
   void add_observer(BlockDeviceObserver& observer) override { behind_.add_observer(observer); }
   void remove_observer(BlockDeviceObserver& observer) override { behind_.remove_observer(observer); }
+  [[nodiscard]] ScsiDoor* scsi_door() override { return behind_.scsi_door(); }
 
  private:
   using Chain = std::vector<std::unique_ptr<FilterDevice>>;  // innermost first

@@ -28,6 +28,8 @@ class FilterDevice : public BlockDevice {
   // A filter changes no limits: observers watch the device behind.
   void add_observer(BlockDeviceObserver& observer) override { behind_.add_observer(observer); }
   void remove_observer(BlockDeviceObserver& observer) override { behind_.remove_observer(observer); }
+  // Filters look at block requests: SCSI commands pass them by.
+  [[nodiscard]] ScsiDoor* scsi_door() override { return behind_.scsi_door(); }
 
   // What it was made from, and what it has to say: "" or lines for people.
   [[nodiscard]] virtual std::string spec() const = 0;

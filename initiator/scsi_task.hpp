@@ -15,7 +15,7 @@
 
 namespace mpath {
 
-enum class DataDirection : std::uint8_t { none, in, out };
+using scsi::DataDirection;
 
 enum class TaskOutcome : std::uint8_t {
   answered,   // the target replied: status, sense and transferred are valid

@@ -54,6 +54,8 @@ struct Cdb {
   [[nodiscard]] std::span<const std::byte> view() const { return std::span(bytes).first(length); }
 };
 
+enum class DataDirection : std::uint8_t { none, in, out };
+
 // A logical unit number as people write it (0, 1, 2 ...); the wire form is made by lun_field().
 struct Lun {
   std::uint64_t value = 0;

@@ -47,6 +47,7 @@ inline constexpr Sense alua_transition{SenseKey::not_ready, 0x04, 0x0a};
 inline constexpr Sense alua_standby{SenseKey::not_ready, 0x04, 0x0b};
 inline constexpr Sense alua_unavailable{SenseKey::not_ready, 0x04, 0x0c};
 inline constexpr Sense sanitize_in_progress{SenseKey::not_ready, 0x04, 0x1b};
+inline constexpr Sense no_path{SenseKey::not_ready, 0x08, 0x00};  // logical unit communication failure
 inline constexpr Sense no_medium{SenseKey::not_ready, 0x3a, 0x00};
 inline constexpr Sense write_error{SenseKey::medium_error, 0x0c, 0x00};
 inline constexpr Sense read_error{SenseKey::medium_error, 0x11, 0x00};
@@ -81,6 +82,7 @@ inline constexpr Sense luns_changed{SenseKey::unit_attention, 0x3f, 0x0e};
 inline constexpr Sense thin_threshold{SenseKey::unit_attention, 0x38, 0x07};
 inline constexpr Sense write_protected{SenseKey::data_protect, 0x27, 0x00};
 inline constexpr Sense no_space{SenseKey::data_protect, 0x27, 0x07};
+inline constexpr Sense command_lost{SenseKey::aborted_command, 0x08, 0x00};  // logical unit communication failure
 inline constexpr Sense data_phase_error{SenseKey::aborted_command, 0x4b, 0x00};
 inline constexpr Sense miscompare{SenseKey::miscompare, 0x1d, 0x00};
 }  // namespace sense
