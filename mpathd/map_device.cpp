@@ -71,7 +71,9 @@ MapDevice::MapDevice(std::string name, std::string wwid, const LuFacts& facts, c
       facts_(facts),
       policy_(policy),
       selector_(policy.selector, policy.rr_min_io),
+      reservations_(std::make_unique<Reservations>()),
       pools_(std::make_unique<Pools>()) {
+  reservations_->step.map = this;
   no_path_alarm_ = environment_.clock.make_alarm([this] {
     ++queue_timeouts_;
     gave_up_ = true;
@@ -126,6 +128,9 @@ MapPath& MapDevice::attach(ScsiPort& port, scsi::Lun lun, MapPathOwner& owner, s
 }
 
 void MapDevice::detach(MapPath& path) {
+  forget_registering(path);
+  Command* const step = reservations_->command;
+  if (step != nullptr && step->only == &path) step->only = nullptr;
   set_usable(path, false);
   set_standby(path, false);
   set_pending(path, false);
@@ -144,7 +149,12 @@ void MapDevice::detach(MapPath& path) {
 }
 
 void MapDevice::set_usable(MapPath& path, bool usable) {
-  if (path.usable == usable) return;
+  if (!usable) forget_registering(path);
+  if (path.usable == usable || (usable && must_register(path))) return;
+  change_usable(path, usable);
+}
+
+void MapDevice::change_usable(MapPath& path, bool usable) {
   path.usable = usable;
   if (!usable) ++path_faults_;
   const std::size_t count = usable_count();
@@ -236,7 +246,7 @@ void MapDevice::set_standby(MapPath& path, bool standby) {
 
 bool MapDevice::may_queue() const {
   if (closing_) return false;
-  if (std::ranges::any_of(paths_, [](const auto& path) { return path->pending; })) return true;
+  if (std::ranges::any_of(paths_, [](const auto& path) { return path->pending || path->registering; })) return true;
   if (queueing_disabled_) return false;
   if (takeover_expected()) return true;
   switch (policy_.no_path_retry.mode) {

@@ -29,6 +29,7 @@
 #include "base/buffer_pool.hpp"
 #include "base/clock.hpp"
 #include "base/intrusive.hpp"
+#include "exports/scsi_door.hpp"
 #include "initiator/scsi_port.hpp"
 #include "mpathd/alua.hpp"
 #include "mpathd/grouping.hpp"
@@ -68,7 +69,7 @@ struct PathCounters {
   std::uint64_t read_bytes = 0, write_bytes = 0;
 };
 
-class MapDevice final : public BlockDevice {
+class MapDevice final : public BlockDevice, public ScsiDoor {
  public:
   struct Environment {
     Clock& clock;
@@ -85,6 +86,10 @@ class MapDevice final : public BlockDevice {
   void submit(BlockRequest& request) noexcept override;
   void add_observer(BlockDeviceObserver& observer) override;
   void remove_observer(BlockDeviceObserver& observer) override;
+  [[nodiscard]] ScsiDoor* scsi_door() override { return this; }
+
+  // ScsiDoor: commands that are no block requests go the same way, with the same rules (map_scsi.cpp).
+  void submit_scsi(ScsiRequest& request) noexcept override;
 
   // Paths. attach() adds one that is not usable yet. detach() forgets owner and port at once; commands still on the
   // wire are waited for (abort the port's session before, when they must not be).
@@ -163,7 +168,29 @@ class MapDevice final : public BlockDevice {
   void finish(Command& command, BlockStatus status);
   void settle(Io& io);
 
+  // SCSI commands as they came (map_scsi.cpp).
+  void submit_command(ScsiRequest& request, MapPath* only);
+  void on_scsi_answer(Command& command, MapPath& path);
+  void end_scsi(Command& command, ScsiOutcome outcome);
+
+  // Persistent reservations (map_reservation.cpp).
+  [[nodiscard]] static bool is_reservation(const ScsiRequest& request);
+  void reserve(ScsiRequest& request);
+  [[nodiscard]] bool must_register(MapPath& path);
+  void forget_registering(MapPath& path);
+  void next_reservation();
+  void set_reservation_step(const scsi::Cdb& cdb, DataDirection direction);
+  void send_reservation_step(MapPath* path);
+  void send_registration(MapPath& path);
+  void on_reservation_step();
+  void on_host_reserved();
+  void next_other();
+  void on_keys_read();
+  void on_registered();
+  void end_reservation();
+
   // Groups, and life without a path.
+  void change_usable(MapPath& path, bool usable);
   void regroup(const MapPath* active = nullptr);
   void choose_active_group();
   [[nodiscard]] const MapPath* member_in_use() const;
@@ -213,6 +240,9 @@ class MapDevice final : public BlockDevice {
   std::optional<std::size_t> active_group_;
   std::vector<PathLoad> loads_;  // scratch of pick_path()
   Selector selector_;
+
+  struct Reservations;
+  std::unique_ptr<Reservations> reservations_;
 
   struct Pools;
   std::unique_ptr<Pools> pools_;  // slabs of Io and Command, backlog, paused commands

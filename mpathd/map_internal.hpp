@@ -2,12 +2,14 @@
 #pragma once
 
 #include "mpathd/map_device.hpp"
+#include "wire/scsi_data.hpp"
 
 namespace mpath {
 
 inline constexpr std::uint32_t commands_out_max = 16;         // of one request at a time
 inline constexpr std::uint64_t transfer_bytes_max = 1 << 20;  // of one READ or WRITE
 inline constexpr unsigned retries_max = 5;                    // answers that say "not carried out", for one command
+inline constexpr auto lengthy_limit = std::chrono::minutes(30);  // of SCSI commands that may take their time
 inline constexpr auto busy_pause = std::chrono::milliseconds(20);
 inline constexpr auto fence_pause = std::chrono::milliseconds(100);
 inline constexpr auto demotion_grace = std::chrono::milliseconds(200);  // to answer what was sent before
@@ -17,6 +19,7 @@ struct MapDevice::Io {
   Io* next = nullptr;
   MapDevice* map = nullptr;
   BlockRequest* request = nullptr;
+  ScsiRequest* scsi = nullptr;  // instead: a command as it came
   std::uint64_t cursor = 0;  // bytes of the request that commands were made for
   std::uint32_t commands_out = 0;
   BlockStatus status = BlockStatus::ok;
@@ -36,6 +39,9 @@ struct MapDevice::Command : ScsiTask {
   unsigned retries = 0;
   bool changes_medium = false;
   bool fenced = false;  // a LOGICAL UNIT RESET has ended it already
+  bool spent = false;   // it was lost, and is not one to be sent again
+  bool pinned = false;  // for the path `only`, and no other
+  MapPath* only = nullptr;  // none any more: it left
   std::array<iovec, 4> few{};
   std::vector<iovec> many;  // keeps its capacity
   Buffer own;               // parameter data of ours
@@ -53,6 +59,8 @@ class MapPath {
   int priority = 1;
   bool usable = false;
   bool pending = false;
+  bool registering = false;                   // it will be usable once the host's reservation key is registered through it
+  std::optional<std::uint64_t> registered;    // generation of the port when it was
   bool standby = false;                     // connected, and its port group does not serve now
   std::optional<std::uint16_t> port_group;  // of ALUA
   std::optional<scsi::PortGroup> told;      // the last that is known of it
@@ -76,6 +84,32 @@ class MapPath {
   [[nodiscard]] bool unused() const { return in_flight == 0 && !fencing && !fence_running; }
   void link(Command& command);
   void unlink(Command& command);
+};
+
+// What the host has registered, and the work that follows from it.
+struct MapDevice::Reservations {
+  enum class StepKind : std::uint8_t { host, read_keys, registration, release };
+  struct Step : ScsiRequest {
+    MapDevice* map = nullptr;
+  };
+  struct Work {
+    ScsiRequest* host = nullptr;  // a PERSISTENT RESERVE OUT of the host,
+    MapPath* path = nullptr;      // or a path that came back
+  };
+  std::optional<std::uint64_t> key;
+  bool aptpl = false;
+
+  std::vector<Work> work;
+  bool busy = false;
+  Work current;
+  Step step;
+  StepKind step_kind = StepKind::host;
+  MapPath* carrier = nullptr;    // of the last SCSI command that was answered
+  Command* command = nullptr;    // of a step for one path
+  std::vector<MapPath*> others;  // where it is to be said as well
+  StepKind others_step = StepKind::registration;
+  scsi::Bytes buffer;
+  iovec piece{};
 };
 
 struct MapDevice::Pools {

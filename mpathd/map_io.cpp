@@ -92,6 +92,7 @@ void MapDevice::begin(BlockRequest& request) {
   Io& io = pools_->ios.get();
   io.map = this;
   io.request = &request;
+  io.scsi = nullptr;
   io.cursor = 0;
   io.commands_out = 0;
   io.status = BlockStatus::ok;
@@ -145,6 +146,8 @@ MapDevice::Command& MapDevice::new_command(Io& io, std::uint64_t length) {
   command.length = static_cast<std::uint32_t>(length);
   command.retries = 0;
   command.fenced = false;
+  command.spent = false;
+  command.pinned = false;
   command.changes_medium = changes_medium(io.request->op) && !io.flushing;
   ++io.commands_out;
   return command;
@@ -293,12 +296,13 @@ MapPath* MapDevice::pick_path() {
 }
 
 bool MapDevice::try_send(Command& command) {
-  MapPath* path = pick_path();
+  MapPath* path = command.pinned ? command.only : pick_path();
   if (path == nullptr) return false;
   command.lun = path->lun;
   command.path = path;
   command.generation = path->port->generation();
-  command.deadline = environment_.clock.now() + policy_.checker_timeout;
+  const bool lengthy = command.io->scsi != nullptr && command.io->scsi->lengthy;
+  command.deadline = environment_.clock.now() + (lengthy ? Duration(lengthy_limit) : policy_.checker_timeout);
   if (!path->port->submit(command)) return false;
   path->link(command);
   return true;
@@ -306,6 +310,12 @@ bool MapDevice::try_send(Command& command) {
 
 void MapDevice::dispatch(Command& command) {
   if (closing_) return finish(command, BlockStatus::shutdown);
+  if (command.spent) return end_scsi(command, ScsiOutcome::lost);
+  if (command.pinned) {
+    const bool there = command.only != nullptr && command.only->port != nullptr && command.only->port->up();
+    if (!there) return end_scsi(command, ScsiOutcome::no_path);
+    return try_send(command) ? void() : retry_later(command);
+  }
   if (command.changes_medium) {
     if (MapPath* owner = ghost_owner(); owner != nullptr) return park(command, *owner);
   }
@@ -349,6 +359,7 @@ void MapDevice::on_task_done(ScsiTask& task) noexcept {
 }
 
 void MapDevice::on_answer(Command& command, MapPath& path) {
+  if (command.io->scsi != nullptr) return on_scsi_answer(command, path);
   const Judgement judgement = judge(command.status, command.sense);
   if (judgement.verdict != Verdict::done) ++path.counters.failures;
   switch (judgement.verdict) {
@@ -374,6 +385,7 @@ void MapDevice::on_answer(Command& command, MapPath& path) {
 // later than its successor.
 void MapDevice::on_lost(Command& command, MapPath& path) {
   ++path.counters.failures;
+  command.spent = command.io->scsi != nullptr && !command.io->scsi->repeatable;
   if (command.changes_medium && !command.fenced) return park(command, path);
   command.fenced = false;
   dispatch(command);
@@ -483,6 +495,10 @@ void MapDevice::retry_later(Command& command) {
 
 void MapDevice::finish(Command& command, BlockStatus status) {
   Io& io = *command.io;
+  if (io.scsi != nullptr) {
+    const auto why = status == BlockStatus::shutdown ? ScsiOutcome::shutdown : ScsiOutcome::no_path;
+    return end_scsi(command, command.spent ? ScsiOutcome::lost : why);
+  }
   if (io.status == BlockStatus::ok) io.status = status;
   command.own.reset();
   pools_->commands.put(command);

@@ -22,6 +22,7 @@
 #include "mpathd/map_device.hpp"
 #include "wire/scsi_cdb.hpp"
 #include "wire/scsi_data.hpp"
+#include "wire/scsi_reservation.hpp"
 #include "wire/scsi_sense.hpp"
 
 namespace mpath::test {
@@ -42,6 +43,14 @@ struct Disk {
   std::uint8_t transition_seconds = 0;
   std::uint8_t identity = 1;  // in its NAA designator: another number is another disk
   std::uint64_t blocks = disk_blocks;
+  // Persistent reservations, as far as maps are concerned: what was said, and the keys that READ KEYS tells.
+  struct ReserveOut {
+    unsigned service;
+    std::uint64_t service_key;
+    friend bool operator==(const ReserveOut&, const ReserveOut&) = default;
+  };
+  std::vector<ReserveOut> reserve_out;
+  std::vector<std::uint64_t> keys;
 
   // What of it a port group in this state refuses (SPC-4 5.15.2.4), before it is carried out.
   [[nodiscard]] bool refused(const ScsiTask& task, std::uint16_t group, scsi::Sense& sense) const {
@@ -108,6 +117,11 @@ struct Disk {
       ++flushes;
       return scsi::Status::good;
     }
+    if (const auto* reserve = std::get_if<scsi::PersistentReserveOut>(&*command)) {
+      const std::span list(static_cast<const std::byte*>(task.data[0].iov_base), task.data[0].iov_len);
+      reserve_out.push_back({reserve->service, scsi::decode_persistent_out(list, false)->service_key});
+      return scsi::Status::good;
+    }
     if (const auto answer = tell(*command, group)) {
       std::size_t at = 0;
       for (const iovec& piece : task.data) {
@@ -147,6 +161,7 @@ struct Disk {
     if (std::holds_alternative<scsi::ReadCapacity16>(command)) {
       return scsi::encode_capacity_16({.last_lba = blocks - 1, .block_bytes = block_bytes});
     }
+    if (std::holds_alternative<scsi::PersistentReserveIn>(command)) return scsi::encode_reservation_keys({.keys = keys});
     if (std::holds_alternative<scsi::ModeSense>(command)) {
       return scsi::encode_mode_sense({.dpo_fua = true, .write_cache = true}, true);
     }
