@@ -15,6 +15,7 @@
 #include "base/task_group.hpp"
 #include "exports/kernel_sysfs.hpp"
 #include "exports/nbd_disk.hpp"
+#include "exports/tcmu_disk.hpp"
 #include "exports/ublk_disk.hpp"
 
 namespace mpath {
@@ -79,8 +80,8 @@ const char* missing_what(ExportKind kind) {
 std::unique_ptr<KernelDisk> make_kernel_disk(ExportKind kind, KernelDiskSetup setup) {
   switch (kind) {
     case ExportKind::nbd: return make_nbd_disk(std::move(setup));
+    case ExportKind::tcmu: return make_tcmu_disk(std::move(setup));
     case ExportKind::ublk: return make_ublk_disk(std::move(setup));
-    case ExportKind::tcmu:
     case ExportKind::nbd_socket: break;
   }
   return nullptr;
