@@ -97,6 +97,7 @@ struct MapExports::Impl : std::enable_shared_from_this<Impl> {
     Entry(Map given, const boost::asio::any_io_executor& executor) : map(std::move(given)), turn_over(executor) {}
     Map map;
     std::map<ExportKind, Door> doors;
+    bool begun = false;  // what was noted before is of this process, not of a former one
     bool going = false;  // the map is, and nothing is opened any more
     bool busy = false;
     Event turn_over;
@@ -212,7 +213,8 @@ awaitable<void> MapExports::Impl::open_all(EntryPtr entry) {
   co_await take_turn(*entry);
   const auto former = record.find(entry->map.wwid);
   ExportKinds kinds = wanted(entry->map.settings);
-  if (former != record.end()) {
+  const bool first = !std::exchange(entry->begun, true);
+  if (first && former != record.end()) {
     kinds.insert(former->second.begin(), former->second.end());
     co_await around.former_ended(entry->map.wwid);
   }
