@@ -125,3 +125,23 @@ start_multipathd() {
   multipathd -d -s > "$LAB/multipathd.log" 2>&1 &
   MULTIPATHD=$!
 }
+
+# ---- LIO, the kernel's own target
+
+# lio_begin IQN DEVICE PORTAL...: serves the block device as LUN 0 there, to everybody. Its sockets are made in the target's
+# namespace, where the lab's portals are.
+lio_begin() {
+  local iqn=$1 device=$2 config=/sys/kernel/config/target portal; shift 2
+  local unit=$config/core/iblock_0/${device##*/} group=$config/iscsi/$iqn/tpgt_1
+  modprobe -a iscsi_target_mod target_core_iblock
+  mount -t configfs configfs /sys/kernel/config 2> /dev/null
+  mkdir -p "$config/iscsi" "$unit"
+  echo "udev_path=$device" > "$unit/control" && echo 1 > "$unit/enable" && echo 0123456789 > "$unit/wwn/vpd_unit_serial" || die "LIO does not take $device"
+  mkdir -p "$group/lun/lun_0" && ln -s "$unit" "$group/lun/lun_0/disk" || die "LIO makes no LUN"
+  echo 0 > "$group/attrib/authentication"
+  echo 0 > "$group/attrib/demo_mode_write_protect"
+  echo 1 > "$group/attrib/generate_node_acls"
+  echo 1 > "$group/attrib/cache_dynamic_acls"
+  echo 1 > "$group/enable"
+  for portal in "$@"; do nsenter -t "$NS_T" -n mkdir "$group/np/$portal" || die "LIO cannot listen at $portal"; done
+}
