@@ -53,6 +53,7 @@ struct BlockRequest {
   bool fua = false;        // write, write_zeroes, trim: on the medium before completion
   bool may_unmap = true;   // write_zeroes: the range may be deallocated
   bool fast_only = false;  // write_zeroes: fail with not_supported rather than write zeroes out slowly
+  bool on_all_copies = false;  // write: completed when every copy of a replicated unit has it, whatever its protocol
   std::uint64_t offset = 0;      // bytes, multiple of block_size
   std::uint64_t length = 0;      // bytes, multiple of block_size
   std::span<const iovec> data;   // read, write: borrowed (array and memory) until done(); the lengths add up to `length`

@@ -23,20 +23,22 @@ enum HeadFlag : std::uint8_t {
   flag_fill = 0x04,
   flag_may_unmap = 0x08,
   flag_last = 0x10,
+  flag_receipt = 0x20,
 };
 
 std::uint8_t flags_of(const StreamHead& head) {
   return static_cast<std::uint8_t>((head.fua ? flag_fua : 0) | (head.atomic ? flag_atomic : 0) |
                                    (head.fill ? flag_fill : 0) | (head.may_unmap ? flag_may_unmap : 0) |
-                                   (head.last ? flag_last : 0));
+                                   (head.last ? flag_last : 0) | (head.receipt ? flag_receipt : 0));
 }
 
-std::uint8_t flags_allowed(StreamOp op) {
+std::uint8_t flags_allowed(StreamOp op, std::uint16_t version) {
+  const std::uint8_t receipt = version < 3 ? 0 : flag_receipt;
   switch (op) {
     case StreamOp::write:
-      return flag_fua | flag_atomic | flag_fill;
+      return flag_fua | flag_atomic | flag_fill | receipt;
     case StreamOp::zero:
-      return flag_fua | flag_fill | flag_may_unmap;
+      return flag_fua | flag_fill | flag_may_unmap | receipt;
     case StreamOp::map:
     case StreamOp::link:
       return flag_last;
@@ -47,13 +49,15 @@ std::uint8_t flags_allowed(StreamOp op) {
     case StreamOp::map_taken:
     case StreamOp::ack:
     case StreamOp::sums_answer:
+    case StreamOp::protocol:
+    case StreamOp::received:
       return 0;
   }
   return 0;
 }
 
 bool known(std::uint8_t op, std::uint16_t version) {
-  const StreamOp last = version == 1 ? StreamOp::map : StreamOp::link;
+  const StreamOp last = version == 1 ? StreamOp::map : version == 2 ? StreamOp::link : StreamOp::received;
   return op >= static_cast<std::uint8_t>(StreamOp::write) && op <= static_cast<std::uint8_t>(last);
 }
 
@@ -109,6 +113,8 @@ bool has_its_body(const StreamHead& head) {
     case StreamOp::map_taken:
     case StreamOp::ack:
     case StreamOp::link:
+    case StreamOp::protocol:
+    case StreamOp::received:
       return head.body_bytes == 0;
   }
   return false;
@@ -116,6 +122,9 @@ bool has_its_body(const StreamHead& head) {
 
 bool makes_sense(const StreamHead& head) {
   if (head.status != BlockStatus::ok && head.op != StreamOp::ack) return false;
+  const bool is_protocol = head.sequence >= static_cast<std::uint64_t>(Protocol::a) &&
+                           head.sequence <= static_cast<std::uint64_t>(Protocol::c);
+  if (head.op == StreamOp::protocol && !is_protocol) return false;
   return head.length <= std::numeric_limits<std::uint64_t>::max() - head.offset;
 }
 
@@ -140,7 +149,7 @@ void encode_stream_head(const StreamHead& head, std::uint32_t body_checksum, std
   const std::uint8_t flags = flags_of(head);
   const auto op = static_cast<std::uint8_t>(head.op);
   CHECK(place.size() == stream_head_bytes(version) && known(op, version) && is_numbered_right(head, version));
-  CHECK((flags & ~flags_allowed(head.op)) == 0 && makes_sense(head) && has_its_body(head));
+  CHECK((flags & ~flags_allowed(head.op, version)) == 0 && makes_sense(head) && has_its_body(head));
   CHECK(head.body_bytes > 0 || body_checksum == 0);
   Writer writer{place};
   writer.u16(version);
@@ -188,7 +197,7 @@ Result<DecodedStreamHead> decode_stream_head(std::span<const std::byte> bytes, s
   if (!known(op, version)) return failure(WireErrc::bad_opcode);
   head.op = static_cast<StreamOp>(op);
   const bool clean = std::ranges::all_of(reserved, [](std::byte byte) { return byte == std::byte{0}; });
-  if ((flags & ~flags_allowed(head.op)) != 0 || status >= statuses.size() || !clean) {
+  if ((flags & ~flags_allowed(head.op, version)) != 0 || status >= statuses.size() || !clean) {
     return failure(WireErrc::bad_field);
   }
   head.fua = (flags & flag_fua) != 0;
@@ -196,6 +205,7 @@ Result<DecodedStreamHead> decode_stream_head(std::span<const std::byte> bytes, s
   head.fill = (flags & flag_fill) != 0;
   head.may_unmap = (flags & flag_may_unmap) != 0;
   head.last = (flags & flag_last) != 0;
+  head.receipt = (flags & flag_receipt) != 0;
   head.status = statuses[status];
   if (!makes_sense(head) || !is_numbered_right(head, version)) return failure(WireErrc::bad_field);
   if (!has_its_body(head)) return failure(WireErrc::bad_length);

@@ -3,7 +3,8 @@
 // in wire/replication.hpp.
 //
 //   leader ── write, zero, flush, state, sums, fill_end, map_taken ──► follower
-//   leader ◄────────────────── ack, sums_answer, map ──────────────── follower
+//   leader ◄───────────── ack, received, sums_answer, map ──────────── follower
+//   both, first of all, if they are told anything but C: protocol
 //
 // A message: a head with a checksum of its own, then `body_bytes` of body, of which the head has the checksum. From
 // version 2 on a stream goes over several connections, its links: each message has its number on the stream, and says
@@ -39,8 +40,21 @@ enum class StreamOp : std::uint8_t {
   map = 10,         // body: the follower's extents that may differ, as bits from extent `offset` on; `length` extents.
                     // `last`: there are no more
   link = 11,        // about this connection only, not numbered; only `seen` counts. `sequence`: a question, if `last`,
-              // whether this way leads anywhere, or the answer to it, over the same connection
+                    // whether this way leads anywhere, or the answer to it, over the same connection
+  // From version 3 on.
+  protocol = 12,  // `sequence`: the Protocol that the sender is told to use; without it: C
+  received = 13,  // of `sequence`: it came, and is carried out unless this process ends; the ack follows
 };
+
+// When a write is answered: the words of DRBD, by rising strictness. On the wire: never renumber.
+enum class Protocol : std::uint8_t {
+  a = 1,  // when it is here, and on its way to the other node
+  b = 2,  // when it is here, and the other node has it in memory
+  c = 3,  // when both have it
+};
+[[nodiscard]] constexpr char letter(Protocol protocol) {
+  return protocol == Protocol::a ? 'A' : protocol == Protocol::b ? 'B' : 'C';
+}
 
 struct StreamHead {
   StreamOp op = StreamOp::ack;
@@ -49,6 +63,7 @@ struct StreamHead {
   bool fill = false;                     // write, zero: of the filling, not an initiator's: for the counters
   bool may_unmap = false;                // zero: the range may be deallocated
   bool last = false;                     // map, link
+  bool receipt = false;                  // write, zero: `received` is wanted, before the ack. From version 3 on
   BlockStatus status = BlockStatus::ok;  // ack
   std::uint64_t sequence = 0;            // of the request; answers repeat it. 0: asks for no answer (map_taken, map)
   std::uint64_t offset = 0;              // bytes; map: extents
@@ -97,9 +112,15 @@ struct DecodedStreamHead {
     case StreamOp::sums_answer:
     case StreamOp::map:
     case StreamOp::link:
+    case StreamOp::protocol:
+    case StreamOp::received:
       return false;
   }
   return false;
+}
+// Whether it repeats the sequence of what it answers.
+[[nodiscard]] constexpr bool is_answer(const StreamHead& head) {
+  return head.op == StreamOp::ack || head.op == StreamOp::sums_answer || head.op == StreamOp::received;
 }
 
 // ---- the handshake: the leader connects ----------------------------------------------------------------------------

@@ -21,6 +21,7 @@ class BondedStream::Core : public std::enable_shared_from_this<BondedStream::Cor
   void send(const StreamHead& head, std::span<const iovec> body);
   void close();
   [[nodiscard]] bool ended() const { return ended_; }
+  [[nodiscard]] std::uint16_t version() const { return version_; }
   [[nodiscard]] BondCounters counters() const;
 
   std::function<void(std::size_t, const std::string&)> on_link;
@@ -67,6 +68,7 @@ class BondedStream::Core : public std::enable_shared_from_this<BondedStream::Cor
 
   Shard& shard_;
   Receiver* receiver_ = nullptr;
+  std::uint16_t version_ = 0;
   bool started_ = false;
   bool ended_ = false;
   std::array<std::unique_ptr<Link>, stream_links_max> links_;
@@ -94,6 +96,7 @@ bool BondedStream::Core::add_link(std::size_t link, std::unique_ptr<TcpStream> t
     drop(*links_[link]);
     if (on_link) on_link(link, "another connection took its place");
   }
+  if (version_ == 0) version_ = tcp->version();
   links_[link] = std::make_unique<Link>(*this, link, std::move(tcp));
   bond_.up(link);
   if (on_link) on_link(link, "");
@@ -218,8 +221,7 @@ bool BondedStream::Core::take_seen(std::uint64_t number) {
 }
 
 void BondedStream::Core::deliver(const StreamHead& head, Buffer body) {
-  const bool answers = head.op == StreamOp::ack || head.op == StreamOp::sums_answer;
-  if (answers && is_unseen(head.sequence)) return end("the peer answered what it has not seen");
+  if (is_answer(head) && is_unseen(head.sequence)) return end("the peer answered what it has not seen");
   StreamHead plain = head;
   plain.number = plain.seen = 0;
   receiver_->on_message(plain, std::move(body));
@@ -332,6 +334,10 @@ BondedStream::~BondedStream() {
 
 bool BondedStream::add_link(std::size_t link, std::unique_ptr<TcpStream> tcp) {
   return core_->add_link(link, std::move(tcp));
+}
+
+std::uint16_t BondedStream::version() const {
+  return core_->version();
 }
 
 void BondedStream::start(Receiver& receiver) {

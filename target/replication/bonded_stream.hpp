@@ -40,12 +40,14 @@ class BondedStream final : public PeerStream {
   BondedStream(const BondedStream&) = delete;
   BondedStream& operator=(const BondedStream&) = delete;
 
-  // `tcp` speaks version 2 and was not started. A connection that is there for this link gives way. False: the stream
-  // has ended.
+  // `tcp` speaks version 2 or later and was not started. A connection that is there for this link gives way. False: the
+  // stream has ended.
   bool add_link(std::size_t link, std::unique_ptr<TcpStream> tcp);
   // A link came (`why` is empty) or was lost, but not by close(). Called from the loop; must not call back.
   std::function<void(std::size_t link, const std::string& why)> on_link;
 
+  // That of its first link: both ends of the others are the same programs.
+  [[nodiscard]] std::uint16_t version() const override;
   void start(Receiver& receiver) override;
   void send(const StreamHead& head, std::span<const iovec> body) override;
   void close() override;

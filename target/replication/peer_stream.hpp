@@ -30,6 +30,8 @@ class PeerStream {
   };
 
   virtual ~PeerStream() = default;  // closes
+  // Of what may be sent over it.
+  [[nodiscard]] virtual std::uint16_t version() const { return stream_version; }
   // Once, before anything else; messages that came before are delivered after it, from the loop.
   virtual void start(Receiver& receiver) = 0;
   // `head.body_bytes` is the sum of the lengths in `body`.

@@ -72,7 +72,8 @@ void Replica::leave_role() {
   bound_ = false;
   clean_under_way_ = false;
   for (std::size_t at = 0; at < ops_.size(); ++at) {
-    const bool waits = ops_[at]->stage == Op::Stage::locking || ops_[at]->stage == Op::Stage::marking;
+    const Op::Stage stage = ops_[at]->stage;
+    const bool waits = stage == Op::Stage::locking || stage == Op::Stage::marking || stage == Op::Stage::behind;
     if (waits) finish(*ops_[at], BlockStatus::shutdown);
   }
   settle_all();
@@ -103,6 +104,9 @@ void Replica::begin_role() {
   clean_at_ = seams_.clock.now() + options_.clean_interval;
   touched_.assign(touched_.size(), true);
   set_tick();
+  // Who hands over has said all of it first, and stays in sync.
+  const bool lacks = orders_.role == CopyRole::lead && std::exchange(may_lack_, false) && !orders_.peer_in_sync;
+  if (lacks && on_loss && !closing_) on_loss();
   if (std::exchange(state_unsaid_, false) && on_state && !closing_) {
     const auto state = decode_lu_state(state_text_);
     CHECK(state);
@@ -209,8 +213,10 @@ void Replica::attach(std::shared_ptr<PeerStream> stream, std::uint64_t term, std
   ++stream_number_;
   map_received_ = stream_ready_ = fill_planned_ = false;
   whole_ = false;
+  of_peer_ = told_protocol_ = Protocol::c;
   log_.notice("connected to the peer");
   stream_->start(*this);
+  tell_protocol();
   if (!lead) send_map();
   tell();
 }
@@ -243,7 +249,7 @@ void Replica::lose_stream(const std::string& why) {
   stream_lost_at_ = seams_.clock.now();
   stop_filling();
   filled_.reset();
-  for (const auto& op : ops_) op->sent = false;
+  for (const auto& op : ops_) op->sent = op->received = false;
   settle_all();
   tell();
   set_tick();
@@ -298,6 +304,13 @@ void Replica::on_message(const StreamHead& head, Buffer body) {
     case StreamOp::state:
       if (!lead) return take_state(head, bytes);
       break;
+    case StreamOp::received:
+      if (lead) return on_received(head);
+      break;
+    case StreamOp::protocol:
+      of_peer_ = static_cast<Protocol>(head.sequence);
+      if (!lead && protocol() == Protocol::a) may_lack_ = true;
+      return;
     case StreamOp::link:
       break;
     case StreamOp::map_taken:

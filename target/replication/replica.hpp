@@ -9,7 +9,8 @@
 // Order:      writes that overlap are never under way together, so that it does not matter in which order either side
 //             carries them out; reads wait for writes of the same blocks, so that no answer is taken back.
 // Answers:    a write is answered when it is here, and at the peer if Orders want it there, or while a stream leads to
-//             the peer. A read is answered while Serving lets it; until then it is kept.
+//             the peer; with Protocol::a or ::b earlier, from a copy of what it writes, whose range stays locked until
+//             the peer has it (replica_early.cpp). A read is answered while Serving lets it; until then it is kept.
 // Filling:    extents that may differ are compared by checksums under the range's lock, and what differs is written to
 //             the peer. Commands go on meanwhile and go to both.
 // Failures:   of the peer's stream or medium: reported, and writes wait until Orders let them go. Of the local medium:
@@ -29,6 +30,7 @@
 #include <vector>
 
 #include "base/log.hpp"
+#include "target/replication/body_copy.hpp"
 #include "target/replication/dirty_map.hpp"
 #include "target/replication/orders.hpp"
 #include "target/replication/peer_stream.hpp"
@@ -54,7 +56,10 @@ struct ReplicaOptions {
 // What people and counters want to know.
 struct ReplicaCounters {
   std::uint64_t sent_bytes = 0, received_bytes = 0, read_bytes = 0, written_bytes = 0;
-  std::uint64_t pending = 0;  // writes that the peer has not answered
+  std::uint64_t pending = 0;            // writes that the peer has not answered
+  std::uint64_t unconfirmed_bytes = 0;  // of them, those that were answered here
+  Protocol protocol = Protocol::c;      // in force
+  std::optional<Protocol> of_peer;      // what the other node is told to use; none: there is no stream
   std::uint64_t marked_bytes = 0;
   std::uint64_t to_fill_bytes = 0, fill_total_bytes = 0, fill_done_bytes = 0, fill_sent_bytes = 0;
   std::uint64_t verified_bytes = 0, verify_total_bytes = 0;
@@ -93,6 +98,8 @@ class Replica final : public Store, public StateLog, private PeerStream::Receive
   // The state became another one, and is durable here: the leader changed it, or a change of our own was not answered
   // before we ceased to lead. Comes before the role that follows is reported as ready.
   std::function<void(const LuState&)> on_state;
+  // This copy begins to lead, and the other one may have answered what did not come here (Protocol::a).
+  std::function<void()> on_loss;
 
   // --- with streams
   // lead: a way to the peer of this life. follow: prepare_to_follow() was answered with true. Anything that does not
@@ -102,6 +109,13 @@ class Replica final : public Store, public StateLog, private PeerStream::Receive
   void reconnect();
   // Ends the stream there is; `done(true)` when nothing of it is under way any more and another one may come.
   void prepare_to_follow(std::uint64_t term, std::function<void(bool)> done);
+
+  // --- when writes are answered
+  // What this node is told to use. The stricter of that and of what the peer is told is in force. `window`: the bytes
+  // that are answered before the peer has them, at most; a write beyond that is answered as with Protocol::c.
+  void set_protocol(Protocol protocol, std::uint64_t window);
+  // Calls back when the peer has everything that was answered, or is not waited for any more.
+  void when_confirmed(std::function<void()> done);
 
   // --- for administrators
   [[nodiscard]] ReplicaCounters counters() const;
@@ -143,12 +157,16 @@ class Replica final : public Store, public StateLog, private PeerStream::Receive
   // Something under way: a command from above, or a step of our own.
   struct Op : BlockRequest {
     enum class Kind : std::uint8_t { read, write, flush, state, clean, fill_read, fill_sums, fill_write, fill_end };
-    enum class Stage : std::uint8_t { idle, locking, marking, running };
+    enum class Stage : std::uint8_t { idle, locking, marking, behind, running };
     Replica* owner = nullptr;
     std::uint32_t slot = 0;  // in ops_
     Kind kind = Kind::read;
     Stage stage = Stage::idle;
     bool local_done = false, peer_done = false, sent = false, atomic = false, parked = false;
+    bool early = false;     // what it writes was copied: it may be answered before the peer has it
+    bool received = false;  // by the peer, in this life of it
+    bool answered = false;  // ... before the peer had it: one of unconfirmed_
+    bool barred = false;    // one of barred_
     BlockRequest* upper = nullptr;
     RangeLock lock;
     StreamHead head;
@@ -159,6 +177,9 @@ class Replica final : public Store, public StateLog, private PeerStream::Receive
     iovec text_part{};
     StateLog::Done state_done;
     FillJob* job = nullptr;
+    BodyCopy copy;  // early
+    Op* older = nullptr;
+    Op* newer = nullptr;  // of unconfirmed_
   };
   // A message of the leader that is being carried out.
   struct Apply : BlockRequest {
@@ -235,6 +256,19 @@ class Replica final : public Store, public StateLog, private PeerStream::Receive
   void clean();
   void cleaned(bool ok);
 
+  // --- answers before the peer has it (replica_early.cpp)
+  [[nodiscard]] Protocol protocol() const;
+  void tell_protocol();
+  void take_early(Op& op);
+  [[nodiscard]] bool may_answer_early(const Op& op) const;
+  void answer_early(Op& op);
+  [[nodiscard]] static bool is_barrier(const Op& op);
+  [[nodiscard]] bool is_behind(const Op& op) const;
+  void bar(Op& op);
+  void confirmed(Op& op);
+  void look_at_barred();
+  void on_received(const StreamHead& head);
+
   // --- filling (replica_fill.cpp)
   void plan_fill();
   void fill();
@@ -308,6 +342,21 @@ class Replica final : public Store, public StateLog, private PeerStream::Receive
   TimePoint clean_at_;
   std::string state_text_;     // the newest state: in force, or on its way
   bool state_unsaid_ = false;  // it is durable here, and its owner was told that it is not in force
+
+  // early answers
+  Protocol wanted_ = Protocol::c;
+  Protocol of_peer_ = Protocol::c;        // of this stream
+  Protocol told_protocol_ = Protocol::c;  // on this stream
+  std::uint64_t window_ = 0;
+  bool may_lack_ = false;  // follow: the leader answers before it is known that this copy has it
+  std::size_t early_count_ = 0;
+  std::uint64_t early_bytes_ = 0;        // that may be answered early
+  std::uint64_t unconfirmed_bytes_ = 0;  // ... and were
+  Op* oldest_ = nullptr;                 // of those that were, by sequence
+  Op* newest_ = nullptr;
+  std::vector<Op*> barred_;    // wait until what was answered before they came is confirmed
+  std::vector<Op*> in_order_;  // while something is sent again
+  std::vector<std::function<void()>> when_confirmed_;
 
   // filling
   std::vector<bool> to_fill_;

@@ -286,6 +286,9 @@ ReplicaCounters Replica::counters() const {
     const bool waits = op->stage == Op::Stage::running && op->kind == Op::Kind::write && !op->peer_done;
     if (waits && waits_for_peer()) ++counters.pending;
   }
+  counters.unconfirmed_bytes = unconfirmed_bytes_;
+  counters.protocol = protocol();
+  if (stream_ != nullptr) counters.of_peer = of_peer_;
   const std::uint64_t extent = map_.shape().extent_bytes;
   counters.marked_bytes = std::min(map_.marked_count() * extent, map_.shape().size_bytes);
   counters.to_fill_bytes = std::min(to_fill_count_ * extent, map_.shape().size_bytes);

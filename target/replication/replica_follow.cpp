@@ -85,6 +85,8 @@ void Replica::apply(const StreamHead& head, Buffer body) {
     case StreamOp::sums_answer:
     case StreamOp::map:
     case StreamOp::link:
+    case StreamOp::protocol:
+    case StreamOp::received:
       apply.op = BlockOp::flush;
       break;
   }
@@ -92,6 +94,8 @@ void Replica::apply(const StreamHead& head, Buffer body) {
     apply.status = BlockStatus::invalid;
     return applied(apply);
   }
+  // It is carried out before anything else becomes of this copy, unless this process ends.
+  if (head.receipt) stream_->send({.op = StreamOp::received, .sequence = head.sequence}, {});
   if (head.op == StreamOp::write && head.atomic && seams_.local.atomic_bytes_max() >= head.length) {
     seams_.local.submit_atomic(apply);
   } else {

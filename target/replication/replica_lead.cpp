@@ -25,7 +25,8 @@ Replica::Op& Replica::take_op(Op::Kind kind) {
   op.kind = kind;
   op.stage = Op::Stage::locking;
   op.local_done = op.peer_done = op.sent = op.atomic = op.parked = false;
-  op.fua = false;
+  op.early = op.received = op.answered = op.barred = false;
+  op.fua = op.on_all_copies = false;
   op.may_unmap = true;
   op.fast_only = false;
   op.status = BlockStatus::ok;
@@ -39,6 +40,8 @@ Replica::Op& Replica::take_op(Op::Kind kind) {
 void Replica::put_op(Op& op) {
   op.stage = Op::Stage::idle;
   op.data = {};
+  if (op.early) --early_count_, early_bytes_ -= op.length;
+  op.copy.reset();
   --active_ops_;
   free_ops_.push_back(&op);
   if (changing_ || closed_) look_whether_drained();
@@ -81,6 +84,7 @@ void Replica::take(BlockRequest& request, bool atomic) {
       const bool zero = request.op != BlockOp::write;
       op.op = zero ? BlockOp::write_zeroes : BlockOp::write;
       op.fua = request.fua;
+      op.on_all_copies = request.on_all_copies;
       op.may_unmap = request.op == BlockOp::trim || request.may_unmap;
       op.fast_only = request.op == BlockOp::write_zeroes && request.fast_only;
       op.offset = request.offset;
@@ -102,7 +106,10 @@ void Replica::take(BlockRequest& request, bool atomic) {
       op.op = BlockOp::flush;
       op.upper = &request;
       op.head.op = StreamOp::flush;
-      return run(op);
+      // On both media is everything that was answered before: what the peer does not have yet comes there first.
+      if (!is_behind(op)) return run(op);
+      op.stage = Op::Stage::behind;
+      return bar(op);
     }
   }
 }
@@ -160,6 +167,7 @@ void Replica::locked(Op& op) {
 
 void Replica::run(Op& op) {
   op.stage = Op::Stage::running;
+  if (op.kind == Op::Kind::write) take_early(op);
   if (op.kind != Op::Kind::read && stream_ready_) send(op);
   if (op.atomic) {
     seams_.local.submit_atomic(op);
@@ -189,16 +197,22 @@ void Replica::local_ended(Op& op) {
 void Replica::send(Op& op) {
   op.sent = true;
   op.sent_at = seams_.clock.now();
+  op.head.receipt = op.early && !op.answered && protocol() == Protocol::b;
   sent_bytes_ += op.head.body_bytes;
   stream_->send(op.head, op.data);
 }
 
 // A new stream: what the peer may not have comes once more. It does no harm if it has it: nothing else was written
-// there meanwhile, because the range is locked.
+// there meanwhile, because the range is locked. What was answered before another came is sent before it.
 void Replica::send_all() {
+  in_order_.clear();
   for (const auto& op : ops_) {
     const bool waits = op->stage == Op::Stage::running && op->kind != Op::Kind::read && !op->peer_done;
-    if (waits && op->job == nullptr && stream_ != nullptr) send(*op);
+    if (waits && op->job == nullptr) in_order_.push_back(op.get());
+  }
+  std::ranges::sort(in_order_, {}, [](const Op* op) { return op->head.sequence; });
+  for (Op* const op : in_order_) {
+    if (stream_ != nullptr) send(*op);
   }
 }
 
@@ -232,7 +246,11 @@ void Replica::settle(Op& op) {
     }
     return finish(op, op.status);
   }
-  if (!op.peer_done && waits_for_peer()) return;
+  if (!op.peer_done && waits_for_peer()) {
+    if (may_answer_early(op)) answer_early(op);
+    return;
+  }
+  if (is_barrier(op) && is_behind(op)) return bar(op);
   // It is there and not here, or here in part: made equal again.
   if (op.status != BlockStatus::ok && op.kind == Op::Kind::write) {
     const ExtentRange range = map_.extents_of(op.offset, op.length);
@@ -251,6 +269,9 @@ void Replica::finish(Op& op, BlockStatus status) {
   const bool locks = op.kind == Op::Kind::read || op.kind == Op::Kind::write;
   BlockRequest* const upper = op.upper;
   const StateLog::Done state_done = std::exchange(op.state_done, nullptr);
+  if (op.barred) std::erase(barred_, &op);
+  const bool was_answered = op.answered;
+  if (was_answered) confirmed(op);
   if (state_done && status == BlockStatus::shutdown && op.status == BlockStatus::ok) state_unsaid_ = true;
   op.stage = Op::Stage::idle;
   if (locks) locks_.release(op.lock);
@@ -265,6 +286,7 @@ void Replica::finish(Op& op, BlockStatus status) {
     if (status == BlockStatus::io_error) error = std::make_error_code(std::errc::io_error);
     state_done(error);
   }
+  if (was_answered) look_at_barred();
 }
 
 // ---- the peer's answers --------------------------------------------------------------------------------------------

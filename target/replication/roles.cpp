@@ -60,10 +60,12 @@ void Roles::watch_lapse(TimePoint now) {
 
 // What the copies say together.
 void Roles::tell_fsm(TimePoint now) {
-  if (std::ranges::any_of(reports_, &Report::medium_failed)) fsm_.distrust(now);
+  const bool failed = std::ranges::any_of(reports_, &Report::medium_failed);
+  if (failed) fsm_.distrust(now);
   if (reports_.empty() || !ready()) return;
   if (orders_.role == CopyRole::follow) {
-    if (std::ranges::all_of(reports_, &Report::whole)) fsm_.filled();
+    // It was once, but what came since may not be there.
+    if (!failed && std::ranges::all_of(reports_, &Report::whole)) fsm_.filled();
     return;
   }
   if (orders_.role != CopyRole::lead || !fsm_.primary()) return;

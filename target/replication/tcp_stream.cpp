@@ -70,6 +70,7 @@ class TcpStream::Connection : public std::enable_shared_from_this<TcpStream::Con
   void send(const StreamHead& head, std::span<const iovec> body);
   void close();
   void own(std::uint64_t number);
+  [[nodiscard]] std::uint16_t version() const { return version_; }
   [[nodiscard]] Progress progress() const;
   [[nodiscard]] const StreamCounters& counters() const { return counters_; }
 
@@ -397,7 +398,7 @@ void TcpStream::Connection::deliver() {
   }
   const StreamHead& head = incoming_.head;
   // A BondedStream judges this itself: what was asked here may be answered over another link.
-  const bool answers = version_ == 1 && (head.op == StreamOp::ack || head.op == StreamOp::sums_answer);
+  const bool answers = version_ == 1 && is_answer(head);
   if (answers && is_unsent(head.sequence)) return fail("the peer answered what it cannot have received");
   ++counters_.messages_received;
   receiver_->on_message(head, std::move(body_));
@@ -520,6 +521,10 @@ void TcpStream::close() {
 
 void TcpStream::own(std::uint64_t number) {
   connection_->own(number);
+}
+
+std::uint16_t TcpStream::version() const {
+  return connection_->version();
 }
 
 TcpStream::Progress TcpStream::progress() const {

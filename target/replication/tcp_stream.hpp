@@ -59,6 +59,7 @@ class TcpStream final : public PeerStream {
   TcpStream(const TcpStream&) = delete;
   TcpStream& operator=(const TcpStream&) = delete;
 
+  [[nodiscard]] std::uint16_t version() const override;
   void start(Receiver& receiver) override;
   void send(const StreamHead& head, std::span<const iovec> body) override;
   // What the kernel has not sent yet is dropped too; the peer sees a reset.

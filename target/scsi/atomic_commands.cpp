@@ -26,6 +26,7 @@ Part<Outcome> compare_and_write(UnitCore& core, Task& task, scsi::CompareAndWrit
   const std::vector<iovec> parts = slice(task.data_out, half, half);
   StoreIo writing(core.store(), BlockOp::write, command.lba * bytes, half);
   writing.fua = command.fua || write_through(core);
+  writing.on_all_copies = true;
   writing.set_data(parts);
   const BlockStatus written = co_await writing;
   if (written != BlockStatus::ok) co_return Outcome::write_error(written, command.lba);
@@ -53,6 +54,7 @@ Part<Outcome> or_write(UnitCore& core, Task& task, std::uint64_t lba, std::uint6
     for (std::size_t i = 0; i < length; ++i) part[i] |= operand[i];
     StoreIo writing(core.store(), BlockOp::write, (lba + at) * bytes, length);
     writing.fua = fua;
+    writing.on_all_copies = true;
     writing.set_data(part);
     const BlockStatus written = co_await writing;
     if (written != BlockStatus::ok) co_return Outcome::write_error(written, lba + at);

@@ -9,6 +9,8 @@ namespace {
 
 // More than this is not fetched ahead for one command.
 constexpr std::uint64_t prefetch_bytes_max = 64 << 20;
+// Not a medium error, which Linux would try again.
+constexpr scsi::Sense cache_lost{scsi::SenseKey::hardware_error, 0x0c, 0x00};
 
 Part<Outcome> flush(UnitCore& core, std::uint64_t lba) {
   StoreIo io(core.store(), BlockOp::flush, 0, 0);
@@ -47,6 +49,7 @@ void run(UnitCore& core, Task& task, bool immediate, Part<Outcome> work) {
 
 void run(UnitCore& core, Task& task, const scsi::SynchronizeCache& command) {
   if (!accept_range(core, task, command.lba, command.blocks)) return;
+  if (core.medium().fails_flush(*task.nexus)) return core.fail(task, cache_lost);
   // All of the cache goes to the medium, whatever the range: the stores know no other flush.
   run(core, task, command.immediate, flush(core, command.lba));
 }

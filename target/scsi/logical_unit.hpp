@@ -151,6 +151,8 @@ class LogicalUnit {
   // a RESERVE(6) whose nexus is not here. `done` when that is durable; with an error everything is as before, and the
   // unit still stands by.
   void take_over(std::function<void(error_code)> done);
+  // Writes that the other node answered may be lost with it: initiators learn of it by a flush that fails.
+  void cache_lost();
   // For a planned hand-over: commands that only the leading node can carry out are kept in the task set instead of
   // started. `held` is called, perhaps before this returns, when none of them runs any more, a sanitize operation
   // rests, and the log is idle. Keep it short: initiators wait. Everything else goes on, task management too.

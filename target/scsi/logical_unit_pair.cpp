@@ -91,6 +91,12 @@ void LogicalUnit::take_over(std::function<void(error_code)> done) {
   });
 }
 
+void LogicalUnit::cache_lost() {
+  impl_->log_.warning(
+      "writes that the other node answered last may be lost: the next flushes fail, so that initiators know");
+  impl_->medium().cache_lost();
+}
+
 // --- a planned hand-over --------------------------------------------------------------------------------------------
 
 bool LogicalUnit::Impl::only_for_leader(const Task& task) {

@@ -12,6 +12,8 @@ namespace {
 constexpr std::uint64_t look_every_bytes = 16 << 20;
 // Going back below the threshold by this many percent arms the attention anew.
 constexpr std::uint64_t threshold_slack_percent = 2;
+constexpr Duration flushes_fail_for = std::chrono::seconds(1);   // of one initiator
+constexpr Duration loss_is_told_for = std::chrono::minutes(10);  // who comes later has not lived through it
 
 }  // namespace
 
@@ -44,6 +46,23 @@ void MediumState::reset() {
   for (Nexus* nexus : preventing_) nexus->prevents_removal = false;
   preventing_.clear();
   copies_->forget_all();
+}
+
+void MediumState::cache_lost() {
+  cache_lost_at_ = core_.clock().now();
+  told_of_loss_.clear();
+}
+
+bool MediumState::fails_flush(const Nexus& nexus) {
+  if (cache_lost_at_ == never) return false;
+  const TimePoint now = core_.clock().now();
+  if (now >= cache_lost_at_ + loss_is_told_for) {
+    cache_lost_at_ = never;
+    told_of_loss_.clear();
+    return false;
+  }
+  const auto [first, fresh] = told_of_loss_.emplace(nexus.name.initiator.name, now);
+  return now < first->second + flushes_fail_for;
 }
 
 bool MediumState::present() const {

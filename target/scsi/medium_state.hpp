@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "target/scsi/unit_core.hpp"
@@ -37,6 +38,11 @@ class MediumState {
   [[nodiscard]] bool present() const;
   void set_present(bool present) { present_ = present; }
 
+  // Writes that were answered by the other node of a pair are lost with it (protocol A). Initiators that live on do not
+  // know: a flush that was on its way to that node comes here. So each is told by flushes that fail: its first one,
+  // and those which it may have had under way with it.
+  void cache_lost();
+
   // Why commands of the medium cannot be carried out now: a sanitize operation runs (02/04/1B with its progress) or has
   // failed (03/31/03).
   struct Obstacle {
@@ -46,6 +52,7 @@ class MediumState {
   [[nodiscard]] std::optional<Obstacle> obstacle() const;
 
   // --- called by the commands ---------------------------------------------------------------------------------------
+  [[nodiscard]] bool fails_flush(const Nexus& nexus);
   [[nodiscard]] bool removal_prevented() const { return !preventing_.empty(); }
   void prevent_removal(Nexus& nexus, bool prevent);
   // After `bytes` were written: looks now and then how full the store is (unit attention 38/07).
@@ -60,6 +67,8 @@ class MediumState {
   UnitCore& core_;
   std::optional<bool> present_;  // none: as configured
   std::vector<Nexus*> preventing_;
+  TimePoint cache_lost_at_ = never;
+  std::map<std::string, TimePoint> told_of_loss_;  // by initiator: its first flush since
   std::uint64_t written_since_look_ = 0;
   bool threshold_reported_ = false;
   unsigned background_ = 0;

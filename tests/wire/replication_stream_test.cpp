@@ -14,10 +14,12 @@ namespace mpath::replication {
 namespace {
 
 constexpr std::size_t flags_at = 3, op_at = 2, body_bytes_at = 4, checksum_at = 8, body_checksum_at = 12,
-                      offset_at = 24, length_at = 32, status_at = 40, reserved_at = 41, number_at = 48;
+                      sequence_at = 16, offset_at = 24, length_at = 32, status_at = 40, reserved_at = 41,
+                      number_at = 48;
 
-// Those with a number are of version 2, the others of version 1.
+// What came with version 3 is of that; else those with a number are of version 2, the others of version 1.
 std::uint16_t version_of(const StreamHead& head) {
+  if (head.receipt || head.op == StreamOp::protocol || head.op == StreamOp::received) return 3;
   return head.number > 0 || head.op == StreamOp::link ? 2 : 1;
 }
 std::vector<std::byte> encoded(const StreamHead& head, std::uint32_t body_checksum, std::uint16_t version) {
@@ -92,45 +94,50 @@ StreamHead numbered(StreamHead head, std::uint64_t number, std::uint64_t seen) {
 
 INSTANTIATE_TEST_SUITE_P(
     , StreamHeads,
-    testing::Values(HeadRow{"write", a_write},
-                    HeadRow{"write_with_all_flags",
-                            {.op = StreamOp::write,
-                             .fua = true,
-                             .atomic = true,
-                             .fill = true,
-                             .sequence = ~std::uint64_t{0},
-                             .offset = 0x1122334455667788,
-                             .length = stream_body_bytes_max,
-                             .body_bytes = stream_body_bytes_max}},
-                    HeadRow{"zero",
-                            {.op = StreamOp::zero,
-                             .fua = true,
-                             .fill = true,
-                             .may_unmap = true,
-                             .sequence = 6,
-                             .offset = 512,
-                             .length = std::uint64_t{1} << 40}},
-                    HeadRow{"flush", {.op = StreamOp::flush, .sequence = 7}},
-                    HeadRow{"state", {.op = StreamOp::state, .sequence = 8, .body_bytes = 300}},
-                    HeadRow{"sums",
-                            {.op = StreamOp::sums,
-                             .sequence = 9,
-                             .offset = 65536,
-                             .length = 3 * sum_block_bytes + 512,
-                             .body_bytes = 4 * sizeof(Sum)}},
-                    HeadRow{"fill_end", {.op = StreamOp::fill_end, .sequence = 10}},
-                    HeadRow{"map_taken", {.op = StreamOp::map_taken}},
-                    HeadRow{"ack", {.op = StreamOp::ack, .sequence = 11}},
-                    HeadRow{"ack_of_no_space", {.op = StreamOp::ack, .status = BlockStatus::no_space, .sequence = 11}},
-                    HeadRow{"ack_of_shutdown", {.op = StreamOp::ack, .status = BlockStatus::shutdown, .sequence = 11}},
-                    HeadRow{"sums_answer", {.op = StreamOp::sums_answer, .sequence = 9, .body_bytes = 1}},
-                    HeadRow{"map", {.op = StreamOp::map, .offset = 8, .length = 17, .body_bytes = 3}},
-                    HeadRow{"last_and_empty_map", {.op = StreamOp::map, .last = true, .offset = 25}},
-                    HeadRow{"numbered_write", numbered(a_write, 7, 3)},
-                    HeadRow{"numbered_ack",
-                            numbered({.op = StreamOp::ack, .sequence = 11}, ~std::uint64_t{0}, ~std::uint64_t{0})},
-                    HeadRow{"link", {.op = StreamOp::link, .seen = 0x1122334455667788}},
-                    HeadRow{"link_that_asks", {.op = StreamOp::link, .last = true}}),
+    testing::Values(
+        HeadRow{"write", a_write},
+        HeadRow{"write_with_all_flags",
+                {.op = StreamOp::write,
+                 .fua = true,
+                 .atomic = true,
+                 .fill = true,
+                 .sequence = ~std::uint64_t{0},
+                 .offset = 0x1122334455667788,
+                 .length = stream_body_bytes_max,
+                 .body_bytes = stream_body_bytes_max}},
+        HeadRow{"zero",
+                {.op = StreamOp::zero,
+                 .fua = true,
+                 .fill = true,
+                 .may_unmap = true,
+                 .sequence = 6,
+                 .offset = 512,
+                 .length = std::uint64_t{1} << 40}},
+        HeadRow{"flush", {.op = StreamOp::flush, .sequence = 7}},
+        HeadRow{"state", {.op = StreamOp::state, .sequence = 8, .body_bytes = 300}},
+        HeadRow{"sums",
+                {.op = StreamOp::sums,
+                 .sequence = 9,
+                 .offset = 65536,
+                 .length = 3 * sum_block_bytes + 512,
+                 .body_bytes = 4 * sizeof(Sum)}},
+        HeadRow{"fill_end", {.op = StreamOp::fill_end, .sequence = 10}},
+        HeadRow{"map_taken", {.op = StreamOp::map_taken}}, HeadRow{"ack", {.op = StreamOp::ack, .sequence = 11}},
+        HeadRow{"ack_of_no_space", {.op = StreamOp::ack, .status = BlockStatus::no_space, .sequence = 11}},
+        HeadRow{"ack_of_shutdown", {.op = StreamOp::ack, .status = BlockStatus::shutdown, .sequence = 11}},
+        HeadRow{"sums_answer", {.op = StreamOp::sums_answer, .sequence = 9, .body_bytes = 1}},
+        HeadRow{"map", {.op = StreamOp::map, .offset = 8, .length = 17, .body_bytes = 3}},
+        HeadRow{"last_and_empty_map", {.op = StreamOp::map, .last = true, .offset = 25}},
+        HeadRow{"numbered_write", numbered(a_write, 7, 3)},
+        HeadRow{"write_with_a_receipt",
+                {.op = StreamOp::write, .receipt = true, .sequence = 5, .length = 512, .body_bytes = 512, .number = 7}},
+        HeadRow{"zero_with_a_receipt",
+                {.op = StreamOp::zero, .receipt = true, .sequence = 5, .length = 512, .number = 8}},
+        HeadRow{"received", {.op = StreamOp::received, .sequence = 5, .number = 9, .seen = 7}},
+        HeadRow{"protocol", {.op = StreamOp::protocol, .sequence = 1, .number = 1}},
+        HeadRow{"numbered_ack", numbered({.op = StreamOp::ack, .sequence = 11}, ~std::uint64_t{0}, ~std::uint64_t{0})},
+        HeadRow{"link", {.op = StreamOp::link, .seen = 0x1122334455667788}},
+        HeadRow{"link_that_asks", {.op = StreamOp::link, .last = true}}),
     [](const auto& row) { return row.param.name; });
 
 struct BadHeadRow {
@@ -155,6 +162,8 @@ TEST_P(BadStreamHeads, AreRefused) {
 
 const StreamHead an_ack{.op = StreamOp::ack, .sequence = 1};
 const StreamHead a_link{.op = StreamOp::link};
+const StreamHead a_receipt{.op = StreamOp::received, .sequence = 1, .number = 1};
+const StreamHead a_protocol{.op = StreamOp::protocol, .sequence = 2, .number = 1};
 const StreamHead a_zero{.op = StreamOp::zero, .sequence = 1, .length = 4096};
 const StreamHead a_map{.op = StreamOp::map, .length = 16, .body_bytes = 2};
 const StreamHead some_sums{.op = StreamOp::sums, .sequence = 1, .length = 65536, .body_bytes = 16};
@@ -173,7 +182,12 @@ INSTANTIATE_TEST_SUITE_P(
         BadHeadRow{"link_with_number", a_link, number_at, {0, 0, 0, 0, 0, 0, 0, 1}, WireErrc::bad_field},
         BadHeadRow{"fua_link", a_link, flags_at, {0x01}, WireErrc::bad_field},
         BadHeadRow{"link_with_body", a_link, body_bytes_at, {0, 0, 0, 1}, WireErrc::bad_length},
-        BadHeadRow{"unknown_flag", a_write, flags_at, {0x20}, WireErrc::bad_field},
+        BadHeadRow{"receipt_before_version_3", a_write, flags_at, {0x20}, WireErrc::bad_field},
+        BadHeadRow{"unknown_flag", a_receipt, flags_at, {0x40}, WireErrc::bad_field},
+        BadHeadRow{"op_beyond_version_3", a_receipt, op_at, {14}, WireErrc::bad_opcode},
+        BadHeadRow{"received_of_a_later_version", a_receipt, 0, {0, 4}, WireErrc::bad_version},
+        BadHeadRow{"protocol_zero", a_protocol, sequence_at, {0, 0, 0, 0, 0, 0, 0, 0}, WireErrc::bad_field},
+        BadHeadRow{"protocol_beyond", a_protocol, sequence_at, {0, 0, 0, 0, 0, 0, 0, 4}, WireErrc::bad_field},
         BadHeadRow{"write_that_may_unmap", a_write, flags_at, {0x08}, WireErrc::bad_field},
         BadHeadRow{"atomic_zero", a_zero, flags_at, {0x02}, WireErrc::bad_field},
         BadHeadRow{"fua_ack", an_ack, flags_at, {0x01}, WireErrc::bad_field},
@@ -213,6 +227,8 @@ TEST(StreamHeadDeathTest, AHeadThatThePeerWouldNotTakeIsABug) {
   EXPECT_DEATH(static_cast<void>(encoded(head, 1, 1)), "CHECK|body");
   EXPECT_DEATH(static_cast<void>(encoded(a_write, 1, 2)), "CHECK") << "without a number";
   EXPECT_DEATH(static_cast<void>(encoded({.op = StreamOp::link}, 0, 1)), "CHECK") << "of a later version";
+  EXPECT_DEATH(static_cast<void>(encoded({.op = StreamOp::received, .sequence = 5, .number = 1}, 0, 2)), "CHECK");
+  EXPECT_DEATH(static_cast<void>(encoded({.op = StreamOp::protocol, .sequence = 4, .number = 1}, 0, 3)), "CHECK");
 }
 
 // ---- the handshake -------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ void Clients::start() {
   for (std::size_t block = 0; block < blocks; ++block) client(block);
   state_client();
   onlooker();
+  if (pair_.options.protocol != Protocol::c) flusher();
   for (int each = 0; each < cell_clients; ++each) cell_client(0);
 }
 
@@ -44,7 +45,7 @@ void Clients::client(std::size_t block) {
 
 void Clients::write(std::size_t block, Member to) {
   World& world = pair_.world;
-  auto write = pair_.history.begin(block, world.chance(40));
+  auto write = pair_.history.begin(block, world.chance(40), world.now());
   const std::weak_ptr<Write> watched = write;
   if (world.up(to)) {
     world.in(to, way, [&node = pair_.at(to), write = std::move(write)] {
@@ -88,6 +89,20 @@ void Clients::onlooker() {
       });
     }
     onlooker();
+  });
+}
+
+void Clients::flusher() {
+  World& world = pair_.world;
+  world.after(milliseconds(1 + world.roll(60)), [this] {
+    if (finished_) return;
+    const Member to = some_node();
+    if (pair_.world.up(to)) {
+      pair_.world.in(to, way, [&node = pair_.at(to)] {
+        if (node.takes_commands()) node.copy()->flush();
+      });
+    }
+    flusher();
   });
 }
 
@@ -146,8 +161,11 @@ void Clients::use_state(Member to) {
   if (copy.changing_state() || pair_.world.chance(50)) return;
   LuState next = copy.state();
   const std::uint32_t generation = next.reservations.generation = ++last_generation_;
-  copy.change_state(next, [this, to, generation] {
-    pair_.history.each_side(to, pair_.at_old_view(to), [&](History& side) { side.state_acknowledged(generation); });
+  copy.change_state(next, [this, to, generation, begun = pair_.world.now()] {
+    pair_.history.each_side(to, pair_.at_old_view(to), [&](History& side) {
+      side.state_acknowledged(generation);
+      side.barrier(begun);
+    });
     ++pair_.result.states_acknowledged;
   });
 }

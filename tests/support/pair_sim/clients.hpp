@@ -23,6 +23,7 @@ class Clients {
   void wait_for(std::size_t block, const std::weak_ptr<Write>& watched, int rounds);
   void read(std::size_t block, Member to);
   void onlooker();
+  void flusher();
   void cell_client(std::uint64_t known);
   void wait_for_cell(const std::shared_ptr<CellOp>& op, int rounds);
   void state_client();

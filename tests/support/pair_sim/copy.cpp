@@ -38,7 +38,8 @@ class Copy::LifeOf final : public Life {
 // A command of a client.
 struct Copy::Request : BlockRequest {
   Copy* copy = nullptr;
-  std::shared_ptr<Write> write;  // none: a read
+  std::shared_ptr<Write> write;  // none: a read or a flush
+  TimePoint begun;               // of a flush
   std::size_t block = 0;
   BlockBytes bytes{};
   iovec part{};
@@ -53,25 +54,63 @@ struct Copy::CellRequest : BlockRequest {
   iovec part{};
 };
 
-// A planted bug: answers writes by itself, at once.
-class Copy::HastyStream final : public PeerStream {
+// A planted bug: answers writes by itself, at once, or says that they came; or lets later ones overtake.
+class Copy::FaultyStream final : public PeerStream {
  public:
-  HastyStream(std::unique_ptr<PeerStream> stream, std::shared_ptr<SimConnection> connection)
-      : stream_(std::move(stream)), connection_(std::move(connection)) {}
+  FaultyStream(Bug bug, std::unique_ptr<PeerStream> stream, std::shared_ptr<SimConnection> connection)
+      : bug_(bug), stream_(std::move(stream)), connection_(std::move(connection)) {}
+  [[nodiscard]] static bool has(Bug bug) {
+    return bug == Bug::ack_before_peer || bug == Bug::hasty_receipt || bug == Bug::disordered_stream;
+  }
   void start(Receiver& receiver) override { stream_->start(receiver); }
   void send(const StreamHead& head, std::span<const iovec> body) override {
+    Life* const life = connection_->end(0).life;
+    const bool of_client = head.op == StreamOp::write && !head.fill && life != nullptr;
+    if (of_client && bug_ == Bug::disordered_stream && life->roll(3) == 0) return send_later(*life, head, body);
     stream_->send(head, body);
-    if (head.op != StreamOp::write || head.fill || connection_->end(0).life == nullptr) return;
-    connection_->end(0).life->in(microseconds(1), [connection = connection_, sequence = head.sequence] {
+    if (!of_client || bug_ == Bug::disordered_stream) return;
+    const StreamOp op = bug_ == Bug::hasty_receipt ? StreamOp::received : StreamOp::ack;
+    life->in(microseconds(1), [connection = connection_, op, sequence = head.sequence] {
       SimConnection::End& end = connection->end(0);
-      if (end.receiver != nullptr) end.receiver->on_message({.op = StreamOp::ack, .sequence = sequence}, {});
+      if (end.receiver != nullptr) end.receiver->on_message({.op = op, .sequence = sequence}, {});
     });
   }
   void close() override { stream_->close(); }
 
  private:
+  void send_later(Life& life, const StreamHead& head, std::span<const iovec> body) {
+    std::vector<std::byte> bytes;
+    for (const iovec& part : body) {
+      const auto* const data = static_cast<const std::byte*>(part.iov_base);
+      bytes.insert(bytes.end(), data, data + part.iov_len);
+    }
+    life.in(milliseconds(30), [connection = connection_, head, bytes = std::move(bytes)]() mutable {
+      const iovec part{.iov_base = bytes.data(), .iov_len = bytes.size()};
+      SimConnection::send(connection, 0, head, {&part, 1});
+    });
+  }
+
+  const Bug bug_;
   std::unique_ptr<PeerStream> stream_;
   std::shared_ptr<SimConnection> connection_;
+};
+
+// Now and then its process ends when it has just said that a write came.
+class Copy::MortalStream final : public PeerStream {
+ public:
+  MortalStream(Copy& copy, std::unique_ptr<PeerStream> stream) : copy_(copy), stream_(std::move(stream)) {}
+  void start(Receiver& receiver) override { stream_->start(receiver); }
+  void send(const StreamHead& head, std::span<const iovec> body) override {
+    stream_->send(head, body);
+    Pair& pair = copy_.pair_;
+    if (head.op != StreamOp::received || pair.mended || !pair.world.chance(1)) return;
+    pair.world.in(copy_.self_, microseconds(1), [&pair, self = copy_.self_] { pair.kill_both(self); });
+  }
+  void close() override { stream_->close(); }
+
+ private:
+  Copy& copy_;
+  std::unique_ptr<PeerStream> stream_;
 };
 
 // ---- its life ------------------------------------------------------------------------------------------------------
@@ -102,7 +141,8 @@ Copy::Copy(Pair& pair, Member self, Machine& machine)
       machine_(machine),
       life_(std::make_unique<LifeOf>(pair, self)),
       clock_(*life_),
-      store_(*life_, machine.media().disk),
+      // With A and B more is to be under way when something goes wrong.
+      store_(*life_, machine.media().disk, pair.options.protocol == Protocol::c ? 50 : 6),
       map_store_(*life_, machine.media().map),
       state_log_(*life_, machine.media().state),
       roles_(std::make_unique<Roles>(*machine.fsm(), self, 1, give_up)),
@@ -122,6 +162,8 @@ Copy::Copy(Pair& pair, Member self, Machine& machine)
                              .buffers = buffers_};
   replica_ = std::make_unique<Replica>(seams, std::move(map), media.state, replica_options,
                                        Log(pair_.world.log(), std::string(name(self_))));
+  const std::size_t early_max = pair_.options.bug == Bug::wide_window ? blocks : early_blocks_max;
+  replica_->set_protocol(pair_.options.protocol, early_max * block_bytes);
   replica_->on_report = [this](const Report& told) { report(told); };
   replica_->on_state = [this](const LuState& state) { state_ = state; };
 }
@@ -196,18 +238,19 @@ void Copy::take_caller(Member caller, std::uint64_t life, std::uint64_t term) {
   const std::uint64_t own_term = roles_->orders(0).term;
   replica_->prepare_to_follow(own_term, [this, caller, life, term, own_term](bool ok) {
     if (!ok) return;
+    machine_.note_follows();
     pair_.world.in(self_, microseconds(1), [this, caller, life, term, own_term] {
       World& world = pair_.world;
       Copy* const leader = pair_.at(caller).copy();
       if (world.life(caller) != life || leader == nullptr) return;
       const auto connection = std::make_shared<SimConnection>(world);
       take_connection(connection, 1);
-      replica_->attach(SimConnection::stream(connection, 1), own_term, life);
+      replica_->attach(std::make_unique<MortalStream>(*this, SimConnection::stream(connection, 1)), own_term, life);
       leader->take_connection(connection, 0);
       world.in(caller, world.travel(), [leader, connection, term, own_life = world.life(self_)] {
         auto stream = SimConnection::stream(connection, 0);
-        if (leader->pair_.options.bug == Bug::ack_before_peer)
-          stream = std::make_unique<HastyStream>(std::move(stream), connection);
+        const Bug bug = leader->pair_.options.bug;
+        if (FaultyStream::has(bug)) stream = std::make_unique<FaultyStream>(bug, std::move(stream), connection);
         leader->replica_->attach(std::move(stream), term, own_life);
       });
     });
@@ -272,11 +315,41 @@ void Copy::answered(Request& request) {
     });
     return;
   }
-  Write& write = *request.write;
+  written(*request.write);
+}
+
+void Copy::written(Write& write) {
   if (write.answered || write.abandoned) return;
   write.answered = true;
   ++pair_.result.writes_acknowledged;
-  pair_.history.each_side(self_, old_view, [&](History& side) { side.acknowledged(write); });
+  const TimePoint now = pair_.world.now();
+  pair_.history.each_side(self_, pair_.at_old_view(self_), [&](History& side) {
+    if (pair_.options.protocol == Protocol::a && !write.through) return side.acknowledged_early(write, now);
+    side.acknowledged(write);
+    side.barrier(write.begun);
+  });
+}
+
+void Copy::flush() {
+  auto made = std::make_unique<Request>();
+  Request& request = *made;
+  request.copy = this;
+  request.op = BlockOp::flush;
+  request.begun = pair_.world.now();
+  request.done = [](BlockRequest& ended) noexcept {
+    Request& own = static_cast<Request&>(ended);
+    Copy& copy = *own.copy;
+    const auto kept = copy.requests_.extract(&ended);
+    if (own.status == BlockStatus::ok) copy.flushed(own.begun);
+  };
+  requests_.emplace(&request, std::move(made));
+  if (pair_.options.bug == Bug::flush_apart) return store_.submit(request);
+  replica_->submit(request);
+}
+
+void Copy::flushed(TimePoint begun) {
+  ++pair_.result.flushes;
+  pair_.history.each_side(self_, pair_.at_old_view(self_), [&](History& side) { side.barrier(begun); });
 }
 
 void Copy::use_cell(const std::shared_ptr<CellOp>& op) {
@@ -330,7 +403,10 @@ void Copy::cell_read(CellRequest& request) {
 // `told`: its client is.
 void Copy::cell_ended(CellRequest& request, bool told) {
   const auto own = cell_requests_.extract(&request);
-  if (told) request.operation->ended = pair_.world.now();
+  CellOp& op = *request.operation;
+  if (told) op.ended = pair_.world.now();
+  if (told && op.written())
+    pair_.history.each_side(self_, pair_.at_old_view(self_), [&](History& side) { side.barrier(op.begun); });
   locks_.release(request.lock);
 }
 

@@ -33,6 +33,8 @@ class Copy {
   [[nodiscard]] Roles& roles() { return *roles_; }
   [[nodiscard]] bool serves() const { return serving_.may_answer(clock_.now()); }
   [[nodiscard]] bool idle() const { return requests_.empty() && cell_requests_.empty() && !changing_state_; }
+  // Nothing is answered that the other node does not have.
+  [[nodiscard]] bool confirmed() const { return replica_->counters().unconfirmed_bytes == 0; }
   [[nodiscard]] const LuState& state() const { return state_; }  // in force
   void give_orders();
   void dial_if_wanted();
@@ -40,6 +42,7 @@ class Copy {
   // --- commands of clients: to a node that takes them
   void read(std::size_t block);
   void write(const std::shared_ptr<Write>& write);
+  void flush();
   // COMPARE AND WRITE of the cell, or a read of it: the blocks are locked as a logical unit does, from the first read
   // to the last write.
   void use_cell(const std::shared_ptr<CellOp>& op);
@@ -48,7 +51,8 @@ class Copy {
 
  private:
   class LifeOf;
-  class HastyStream;
+  class FaultyStream;
+  class MortalStream;
   struct Request;
   struct CellRequest;
 
@@ -57,6 +61,8 @@ class Copy {
   void take_caller(Member caller, std::uint64_t life, std::uint64_t term);
   void command(std::size_t block, const std::shared_ptr<Write>& write);
   void answered(Request& request);
+  void written(Write& write);
+  void flushed(TimePoint begun);
   void cell_locked(CellRequest& request);
   void cell_read(CellRequest& request);
   void cell_ended(CellRequest& request, bool told);

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.hpp"
 #include "wire/replication.hpp"
 
 namespace mpath::target::replication::test {
@@ -22,7 +23,8 @@ using namespace mpath::replication;  // the words of the pair
 struct Write {
   std::size_t block = 0;
   std::uint64_t value = 0;
-  bool through = false;    // FUA
+  bool through = false;  // FUA
+  TimePoint begun = TimePoint::min();
   bool answered = false;   // its client knows that it is done
   bool abandoned = false;  // its client has given up: an answer would reach nobody
 };
@@ -34,6 +36,23 @@ class History {
 
   void begun(const std::shared_ptr<Write>& write);
   void acknowledged(const Write& write);
+
+  // --- protocol A: a takeover may lose what was answered last
+  // ... this, if nothing of what follows comes first.
+  void acknowledged_early(const Write& write, TimePoint now);
+  // Something was answered that goes as with protocol C: all that was answered before it began is safe.
+  void barrier(TimePoint begun);
+  // All that was answered of blocks that the other node has.
+  template <typename Has>
+  void settle_risk(const Has& has) {
+    std::erase_if(at_risk_, [&](const AtRisk& each) { return has(each.block, each.value); });
+  }
+  // What whoever serves now has taken over: a value a block. What was lost is among what was at risk, no more than
+  // `lost_max`, and nothing is there that was begun after an answer to something lost. Empty: it is so.
+  [[nodiscard]] std::string taken_over(const std::vector<std::uint64_t>& values, std::size_t lost_max);
+  Member server = Member::a;  // who answers, by now
+  std::uint64_t lost = 0;     // answered writes that takeovers have lost
+
   // What a read has returned. False: it cannot be.
   [[nodiscard]] bool seen(std::size_t block, std::uint64_t value);
   // What whoever serves has as generation of the SCSI state. False: it has gone back.
@@ -54,9 +73,17 @@ class History {
     std::set<std::uint64_t> doubtful;                   // were open when all power was lost
     std::vector<std::uint64_t> since_through{nothing};  // what may be left when all power is lost: since the last FUA
   };
+  struct AtRisk {
+    std::size_t block = 0;
+    std::uint64_t value = 0;
+    TimePoint answered;
+    std::set<std::uint64_t> before;  // what the block may hold without it
+  };
   [[nodiscard]] static std::set<std::uint64_t> coming(const Block& block);
 
   std::vector<Block> blocks_;
+  std::vector<AtRisk> at_risk_;   // one a block at most
+  std::vector<TimePoint> begun_;  // by value
   std::uint32_t generation_ = 0;  // of the SCSI state: seen or acknowledged
 };
 
@@ -66,7 +93,7 @@ class Histories {
   explicit Histories(std::size_t blocks) : sides_{std::make_shared<History>(blocks), nullptr} { sides_[1] = sides_[0]; }
 
   // Another value than any before.
-  [[nodiscard]] std::shared_ptr<Write> begin(std::size_t block, bool through);
+  [[nodiscard]] std::shared_ptr<Write> begin(std::size_t block, bool through, TimePoint now);
   // The write that carries this value, while it is not known how it ended. Empty: there is none.
   [[nodiscard]] std::shared_ptr<void> holding(std::uint64_t value) const {
     return value < writes_.size() ? writes_[value].lock() : nullptr;

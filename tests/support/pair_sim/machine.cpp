@@ -53,7 +53,8 @@ void Machine::stop(bool power) {
     record_.promised = {};
     record_.accepted.reset();
   }
-  if (!power || self_ == Member::witness) return;
+  const bool forgot = follows_early_ && pair_.options.bug != Bug::trust_killed_follower;
+  if ((!power && !forgot) || self_ == Member::witness) return;
   // As the metadata would say: it does not know whether anything was in the cache.
   suspect_ = true;
   pair_.lost_memory();
@@ -68,6 +69,10 @@ void Machine::fail_disk() {
   pair_.world.note("the disk of {} fails", name(self_));
   media_.disk.fails = true;
   ++pair_.result.failed_disks;
+}
+
+void Machine::note_follows() {
+  follows_early_ = pair_.options.protocol != Protocol::c;
 }
 
 void Machine::join_anew() {
@@ -103,13 +108,15 @@ void Machine::follow() {
 
 void Machine::settle() {
   copy_->roles().update(local());
-  if (draining_ && copy_->idle()) {
+  if (draining_ && copy_->idle() && copy_->confirmed()) {
     draining_ = false;
     if (fsm_->hand_over(local())) pair_.world.note("{} hands over", name(self_));
   }
   copy_->give_orders();
   pair_.learned(self_, fsm_->view());
   if (!fsm_->primary()) draining_ = false;
+  // Whatever came is carried out.
+  if (copy_->roles().leads() && copy_->roles().ready()) follows_early_ = false;
   const bool was_suspect = suspect_;
   suspect_ = fsm_->suspect() || (suspect_ && pair_.options.bug == Bug::trust_lost_memory);
   if (suspect_ && !was_suspect) pair_.lost_memory();

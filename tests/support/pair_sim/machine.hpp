@@ -22,6 +22,9 @@ class Machine {
   void fail_disk();
   // An administrator gives up what is here: the node knows nothing any more, and starts.
   void join_anew();
+  // A stream is taken: what comes by it may be answered before it is carried out here, so that from now on the process
+  // must not end without order. Durable before the stream is.
+  void note_follows();
 
   [[nodiscard]] bool up() const { return pair_.world.up(self_); }
   [[nodiscard]] bool serves() const { return copy_ != nullptr && copy_->serves(); }
@@ -52,6 +55,7 @@ class Machine {
   // Durable.
   VoteRecord record_;
   bool suspect_ = false;
+  bool follows_early_ = false;
   SimMedia media_;
   // Of this life.
   std::unique_ptr<NodeFsm> fsm_;

@@ -46,7 +46,7 @@ void Mischief::strike() {
       return hit.stop(true);
     case 1:
     case 2:
-      return hit.stop(false);
+      return kill(victim);
     case 3: {
       const bool deaf = world.chance(50);
       return world.pause(victim, milliseconds(world.roll(3000)), deaf);
@@ -87,6 +87,12 @@ void Mischief::cut(Member from, Member to) {
   world.after(soon, [this, victim, power] {
     if (!pair_.mended) pair_.at(victim).stop(power);
   });
+}
+
+void Mischief::kill(Member victim) {
+  if (pair_.options.protocol != Protocol::c && holds_data(victim) && pair_.world.chance(40))
+    return pair_.kill_both(victim);
+  pair_.at(victim).stop(false);
 }
 
 void Mischief::lose(unsigned percent) {

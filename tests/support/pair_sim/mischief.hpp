@@ -15,6 +15,7 @@ class Mischief {
   void strike();
   void repair();
   void cut(Member from, Member to);
+  void kill(Member victim);
   void lose(unsigned percent);
   [[nodiscard]] Member some_member();
 

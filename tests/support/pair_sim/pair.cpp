@@ -67,6 +67,15 @@ void Pair::resolve_split(Member kept) {
   at(other).join_anew();
 }
 
+void Pair::kill_both(Member first) {
+  at(first).stop(false);
+  world.after(std::chrono::milliseconds(world.roll(400)), [this, first] {
+    if (mended) return;
+    at(peer_of(first)).stop(world.chance(50));
+    if (!world.up(first) && fenced != first) at(first).start();
+  });
+}
+
 // What a majority has voted for is decided, before anybody knows.
 View Pair::view_in_truth() {
   for (const auto& one : machines) {

@@ -12,8 +12,9 @@
 
 namespace mpath::target::replication::test {
 
-inline constexpr std::size_t blocks = 6;     // with one writer each
-inline constexpr std::size_t cell = blocks;  // the block after them, which several change by COMPARE AND WRITE
+inline constexpr std::size_t blocks = 6;            // with one writer each
+inline constexpr std::size_t early_blocks_max = 2;  // that are answered before the other node has them
+inline constexpr std::size_t cell = blocks;         // the block after them, which several change by COMPARE AND WRITE
 
 class Machine;
 
@@ -36,6 +37,8 @@ struct Pair {
   // chosen one.
   [[nodiscard]] bool may_split() const { return !options.witness && options.on_peer_loss == PeerLoss::proceed; }
   [[nodiscard]] bool split() const { return split_; }
+  // The process of `first` ends, and soon after the other one, before what was answered early was said again.
+  void kill_both(Member first);
   // Both know.
   [[nodiscard]] bool split_is_found();
   void resolve_split(Member kept);

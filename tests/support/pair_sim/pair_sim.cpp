@@ -40,6 +40,7 @@ class Sim {
     result.views = pair_.views.size();
     result.compares = pair_.cell_history.answers();
     result.takeovers = pair_.views.takeovers();
+    result.lost = pair_.history.side(Member::a).lost;
     return std::move(result);
   }
 
@@ -82,6 +83,30 @@ class Sim {
   void check_always() {
     const auto answers = [this](Member node) { return pair_.at(node).serves() && !pair_.world.paused(node); };
     if (answers(Member::a) && answers(Member::b) && !pair_.split()) pair_.world.violated("two nodes serve");
+    if (pair_.options.protocol == Protocol::a) {
+      for (const Member node : {Member::a, Member::b}) {
+        if (pair_.at(node).serves()) check_early(node);
+      }
+    }
+  }
+
+  // What a takeover may lose, and has lost.
+  void check_early(Member node) {
+    History& side = pair_.history.side(node);
+    const Member other = peer_of(node);
+    const std::vector<BlockBytes>& there = pair_.at(other).media().disk.cached;
+    if (std::exchange(side.server, node) == node) {
+      if (!pair_.views.highest().in_sync.has(other)) return;
+      return side.settle_risk([&](std::size_t block, std::uint64_t value) { return value_of(there[block]) == value; });
+    }
+    std::vector<std::uint64_t> values;
+    for (std::size_t block = 0; block < blocks; ++block) {
+      values.push_back(value_of(pair_.at(node).media().disk.cached[block]));
+    }
+    const View& view = pair_.at(node).fsm()->view();
+    const bool handed_over = view.in_sync.size() == 2;
+    const std::string wrong = side.taken_over(values, handed_over ? 0 : early_blocks_max);
+    if (!wrong.empty()) pair_.world.violated(fmt::format("{} has taken over: {}", name(node), wrong));
   }
 
   void check_end() {
@@ -139,6 +164,16 @@ const char* name(Bug bug) {
       return "dirty_reads";
     case Bug::compare_apart:
       return "compare_apart";
+    case Bug::flush_apart:
+      return "flush_apart";
+    case Bug::disordered_stream:
+      return "disordered_stream";
+    case Bug::wide_window:
+      return "wide_window";
+    case Bug::hasty_receipt:
+      return "hasty_receipt";
+    case Bug::trust_killed_follower:
+      return "trust_killed_follower";
   }
   return "?";
 }
@@ -147,7 +182,7 @@ void SimResult::add(const SimResult& other) {
   for (const auto figure :
        {&SimResult::writes_acknowledged, &SimResult::reads_answered, &SimResult::states_acknowledged, &SimResult::views,
         &SimResult::events, &SimResult::takeovers, &SimResult::power_cuts, &SimResult::kills, &SimResult::failed_disks,
-        &SimResult::splits, &SimResult::compares}) {
+        &SimResult::splits, &SimResult::compares, &SimResult::flushes, &SimResult::lost}) {
     this->*figure += other.*figure;
   }
 }

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "target/replication/node_fsm.hpp"
+#include "wire/replication_stream.hpp"
 
 namespace mpath::target::replication::test {
 
@@ -28,16 +29,40 @@ enum class Bug : std::uint8_t {
   lose_dirty_map,     // a returning node is not filled everywhere
   dirty_reads,        // reads do not wait for writes that are not everywhere
   compare_apart,      // others may write between the comparison and the write of a COMPARE AND WRITE
+  // Of protocols A and B.
+  flush_apart,            // a flush is answered when the primary has flushed
+  disordered_stream,      // the stream delivers later writes before earlier ones
+  wide_window,            // more is answered than may be lost
+  hasty_receipt,          // B: the peer counts as having received what is merely sent
+  trust_killed_follower,  // ... and what it had received as kept when its process ends
 };
 
 [[nodiscard]] const char* name(Bug bug);
-inline constexpr Bug bugs[] = {Bug::ack_before_peer,   Bug::skip_outdating, Bug::ignore_lease, Bug::forget_votes,
-                               Bug::trust_lost_memory, Bug::lose_dirty_map, Bug::dirty_reads,  Bug::compare_apart};
+struct Planted {
+  Bug bug = Bug::none;
+  Protocol protocol = Protocol::c;
+};
+inline constexpr Planted bugs[] = {{Bug::ack_before_peer},
+                                   {Bug::skip_outdating},
+                                   {Bug::ignore_lease},
+                                   {Bug::forget_votes},
+                                   {Bug::trust_lost_memory},
+                                   {Bug::lose_dirty_map},
+                                   {Bug::dirty_reads},
+                                   {Bug::compare_apart},
+                                   {Bug::hasty_receipt, Protocol::b},
+                                   {Bug::trust_killed_follower, Protocol::b},
+                                   {Bug::lose_dirty_map, Protocol::a},
+                                   {Bug::dirty_reads, Protocol::a},
+                                   {Bug::flush_apart, Protocol::a},
+                                   {Bug::disordered_stream, Protocol::a},
+                                   {Bug::wide_window, Protocol::a}};
 
 struct SimOptions {
   std::uint64_t seed = 1;
   bool witness = true;
   PeerLoss on_peer_loss = PeerLoss::freeze;
+  Protocol protocol = Protocol::c;
   Bug bug = Bug::none;
   Duration storm = std::chrono::seconds(20);  // how long things go wrong before all is mended
   bool trace = false;                         // tell what happens, though nothing is violated
@@ -47,7 +72,8 @@ struct SimResult {
   std::string violation;           // empty: the invariants held
   std::vector<std::string> trace;  // the last events before it; without one, when they were asked for
   std::uint64_t writes_acknowledged = 0, reads_answered = 0, states_acknowledged = 0, views = 0, events = 0,
-                takeovers = 0, power_cuts = 0, kills = 0, failed_disks = 0, splits = 0, compares = 0;
+                takeovers = 0, power_cuts = 0, kills = 0, failed_disks = 0, splits = 0, compares = 0, flushes = 0,
+                lost = 0;            // answered writes, as protocol A may
   void add(const SimResult& other);  // the figures
 };
 

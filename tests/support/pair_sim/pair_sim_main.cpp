@@ -1,16 +1,17 @@
 // Many seeds of the pair's simulator, on all cores, until they are done or the time is over.
 //
-//   pair_sim --seeds 250000 --progress 60         all settings in turn, so many seeds of each
+//   pair_sim --seeds 250000 --progress 60         all settings and protocols in turn, so many seeds of each
 //   pair_sim --new-seeds --seconds 180            seeds that nobody has seen, for three minutes
-//   pair_sim --setting witness --from 17 --seeds 1 --trace
+//   pair_sim --setting witness --protocol a --from 17 --seeds 1 --trace
 //
-// No seed is used by two settings. A violation is told at once, with the words that show it again.
-// Exit status: 0 when every seed of every setting kept the promises; 1 when one did not; 2 when nothing was tried.
+// No seed is used twice. A violation is told at once, with the words that show it again.
+// Exit status: 0 when every seed kept the promises; 1 when one did not; 2 when nothing was tried.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <atomic>
+#include <cctype>
 #include <chrono>
 #include <cstdio>
 #include <map>
@@ -27,9 +28,10 @@ using namespace mpath::target::replication;
 using namespace mpath::target::replication::test;
 
 struct Wanted {
-  std::string setting;  // empty: all
+  std::string setting;   // empty: all
+  std::string protocol;  // likewise
   std::uint64_t from = 1;
-  std::uint64_t seeds = 1000;  // of each setting
+  std::uint64_t seeds = 1000;  // of each setting and protocol
   double seconds = 0;          // 0: no limit
   double progress = 0;         // seconds between two reports; 0: none
   unsigned jobs = std::max(1U, std::thread::hardware_concurrency());
@@ -37,9 +39,16 @@ struct Wanted {
   Bug bug = Bug::none;
 };
 
-// What came of the seeds of one setting.
+constexpr Protocol protocols[] = {Protocol::c, Protocol::b, Protocol::a};
+
+std::string word_of(Protocol protocol) {
+  return {static_cast<char>(std::tolower(letter(protocol)))};
+}
+
+// What came of the seeds of one setting with one protocol.
 struct Tally {
   const Setting* setting = nullptr;
+  Protocol protocol = Protocol::c;
   std::uint64_t first_seed = 0;
   std::uint64_t seeds = 0, violations = 0;
   SimResult sum;
@@ -48,9 +57,13 @@ struct Tally {
 class Run {
  public:
   explicit Run(const Wanted& wanted) : wanted_(wanted) {
-    for (const Setting& setting : settings) {
-      if (wanted.setting.empty() || wanted.setting == setting.name)
-        tallies_.push_back({.setting = &setting, .first_seed = wanted.from + tallies_.size() * wanted.seeds});
+    for (const Protocol protocol : protocols) {
+      if (!wanted.protocol.empty() && wanted.protocol != word_of(protocol)) continue;
+      for (const Setting& setting : settings) {
+        if (!wanted.setting.empty() && wanted.setting != setting.name) continue;
+        tallies_.push_back(
+            {.setting = &setting, .protocol = protocol, .first_seed = wanted.from + tallies_.size() * wanted.seeds});
+      }
     }
   }
 
@@ -81,6 +94,7 @@ class Run {
       Tally& tally = tallies_[turn % tallies_.size()];
       SimOptions options = tally.setting->options;
       options.seed = tally.first_seed + turn / tallies_.size();
+      options.protocol = tally.protocol;
       options.bug = wanted_.bug;
       options.trace = wanted_.trace;
       const SimResult result = simulate(options);
@@ -94,7 +108,8 @@ class Run {
     tally.sum.add(result);
     if (!result.violation.empty()) {
       ++tally.violations;
-      fmt::print("VIOLATION --setting {} --from {} --seeds 1: {}\n", tally.setting->name, seed, result.violation);
+      fmt::print("VIOLATION --setting {} --protocol {} --from {} --seeds 1: {}\n", tally.setting->name,
+                 word_of(tally.protocol), seed, result.violation);
       std::fflush(stdout);
     }
     if (wanted_.trace) fmt::print("{}\n", fmt::join(result.trace, "\n"));
@@ -110,13 +125,12 @@ class Run {
       const SimResult& sum = tally.sum;
       seeds += tally.seeds;
       fmt::print(
-          "{:>8}: {} seeds from {}, {} writes, {} compares, {} states acknowledged, {} reads, {} takeovers, {} kills, "
-          "{} power "
-          "cuts, "
-          "{} failed disks, {} splits, {} events, {} violations\n",
-          tally.setting->name, tally.seeds, tally.first_seed, sum.writes_acknowledged, sum.compares,
-          sum.states_acknowledged, sum.reads_answered, sum.takeovers, sum.kills, sum.power_cuts, sum.failed_disks,
-          sum.splits, sum.events, tally.violations);
+          "{:>8} {}: {} seeds from {}, {} writes, {} compares, {} states, {} flushes acknowledged, {} reads, "
+          "{} takeovers, {} writes lost, {} kills, {} power cuts, {} failed disks, {} splits, {} events, "
+          "{} violations\n",
+          tally.setting->name, letter(tally.protocol), tally.seeds, tally.first_seed, sum.writes_acknowledged,
+          sum.compares, sum.states_acknowledged, sum.flushes, sum.reads_answered, sum.takeovers, sum.lost, sum.kills,
+          sum.power_cuts, sum.failed_disks, sum.splits, sum.events, tally.violations);
     }
     fmt::print("{} seeds in {:.0f} s: {:.0f} a second\n", seeds, passed(), static_cast<double>(seeds) / passed());
     std::fflush(stdout);
@@ -137,14 +151,15 @@ int main(int argc, char** argv) {
   std::vector<std::string> names;
   for (const Setting& setting : settings) names.emplace_back(setting.name);
   std::map<std::string, Bug> known;
-  for (const Bug each : bugs) known.emplace(name(each), each);
+  for (const Planted& each : bugs) known.emplace(name(each.bug), each.bug);
   std::string bug;
   bool new_seeds = false;
   CLI::App app("Runs the simulator of a fail-over pair over many seeds", "pair_sim");
   app.add_option("--setting", wanted.setting, "one of them; all without it")->check(CLI::IsMember(names));
-  auto* const from = app.add_option("--from", wanted.from, "the first seed of the first setting");
+  app.add_option("--protocol", wanted.protocol, "a, b or c; all without it")->check(CLI::IsMember({"a", "b", "c"}));
+  auto* const from = app.add_option("--from", wanted.from, "the first seed of the first of them");
   app.add_flag("--new-seeds", new_seeds, "begin at a seed made of the date")->excludes(from);
-  auto* const seeds = app.add_option("--seeds", wanted.seeds, "how many, of each setting");
+  auto* const seeds = app.add_option("--seeds", wanted.seeds, "how many, of each setting and protocol");
   app.add_option("--seconds", wanted.seconds, "stop after that long");
   app.add_option("--progress", wanted.progress, "seconds between two reports");
   app.add_option("--jobs", wanted.jobs, "threads")->check(CLI::Range(1, 1024));

@@ -69,10 +69,11 @@ std::unique_ptr<Alarm> LifeClock::make_alarm(std::function<void()> fire) {
 
 // ---- the disk ------------------------------------------------------------------------------------------------------
 
-SimStore::SimStore(Life& life, SimDisk& disk)
+SimStore::SimStore(Life& life, SimDisk& disk, unsigned slow_one_in)
     : StoreBase("sim", {.size_bytes = disk.cached.size() * block_bytes, .block_size = block_bytes}),
       life_(life),
-      disk_(disk) {}
+      disk_(disk),
+      slow_one_in_(slow_one_in) {}
 
 void SimStore::submit(BlockRequest& request) noexcept {
   Pending pending{.id = next_++, .request = &request, .data = {}, .held = {}};
@@ -94,7 +95,7 @@ void SimStore::submit(BlockRequest& request) noexcept {
   }
   const bool through = request.fua || request.op == BlockOp::flush;
   const Duration time = through ? microseconds(300 + life_.roll(life_.roll(50) == 0 ? 80000 : 3000))
-                                : microseconds(5 + life_.roll(life_.roll(50) == 0 ? 20000 : 200));
+                                : microseconds(5 + life_.roll(life_.roll(slow_one_in_) == 0 ? 20000 : 200));
   const std::uint64_t id = pending.id;
   pending_.emplace(id, std::move(pending));
   life_.in(time, [this, id] {

@@ -51,7 +51,8 @@ struct SimDisk {
 
 class SimStore final : public StoreBase {
  public:
-  SimStore(Life& life, SimDisk& disk);
+  // One write in `slow_one_in` takes long.
+  SimStore(Life& life, SimDisk& disk, unsigned slow_one_in);
   void submit(BlockRequest& request) noexcept override;
   void submit_atomic(BlockRequest& request) noexcept override { submit(request); }
   void grow(std::uint64_t, std::function<void(error_code)> done) override { done({}); }
@@ -75,6 +76,7 @@ class SimStore final : public StoreBase {
 
   Life& life_;
   SimDisk& disk_;
+  const unsigned slow_one_in_;
   std::uint64_t next_ = 1;
   std::map<std::uint64_t, Pending> pending_;
 };

@@ -152,6 +152,28 @@ TEST(SynchronizeCache, FlushesAndWaitsUnlessImmediate) {
   EXPECT_TRUE(unit.start(scsi::SynchronizeCache{})->failed(scsi::sense::write_error));
 }
 
+// Whoever lives on after the other node was lost with what it had answered learns of it, and of all flushes that were
+// on their way then; who comes much later has nothing to learn.
+TEST(SynchronizeCache, FailsAtFirstWhenAnswersMayBeLost) {
+  constexpr scsi::Sense lost{scsi::SenseKey::hardware_error, 0x0c, 0x00};
+  TestUnit unit;
+  const auto flush = [&unit](const char* initiator) {
+    unit.nexus.name.initiator.name = initiator;
+    return unit.start(scsi::SynchronizeCache{});
+  };
+  EXPECT_TRUE(flush("one")->good());
+  unit.medium().cache_lost();
+  EXPECT_TRUE(flush("one")->failed(lost));
+  EXPECT_TRUE(flush("one")->failed(lost));
+  unit.sim.run_for(std::chrono::seconds(2));
+  EXPECT_TRUE(flush("one")->good());
+  EXPECT_TRUE(flush("two")->failed(lost)) << "each is told";
+  unit.nexus.name.initiator.name = "three";
+  EXPECT_TRUE(unit.start(scsi::SynchronizeCache{.immediate = true})->failed(lost));
+  unit.sim.run_for(std::chrono::minutes(10));
+  EXPECT_TRUE(flush("four")->good());
+}
+
 TEST(PreFetch, AsksTheStoreAndPromisesNothing) {
   TestUnit unit;
   EXPECT_TRUE(unit.start(scsi::PreFetch{.blocks = 8})->good());

@@ -122,7 +122,8 @@ TEST_F(Handshakes, FindTheVersionThatBothSpeak) {
   struct Row {
     std::uint16_t leader_min, leader_max, follower_max, chosen;
   };
-  for (const Row& row : {Row{1, 3, 2, 2}, Row{1, 2, 2, 2}, Row{1, 1, 2, 1}, Row{1, 2, 1, 1}, Row{1, 1, 1, 1}}) {
+  for (const Row& row : {Row{1, 4, 3, 3}, Row{1, 3, 3, 3}, Row{1, 3, 2, 2}, Row{1, 2, 3, 2}, Row{1, 2, 2, 2},
+                         Row{1, 1, 2, 1}, Row{1, 2, 1, 1}, Row{1, 1, 1, 1}}) {
     options.version_max = row.follower_max;
     listen_anew();
     Hello hello = a_hello();
