@@ -11,6 +11,7 @@
 #include "base/atomic_file.hpp"
 #include "base/check.hpp"
 #include "base/offload.hpp"
+#include "base/sleep.hpp"
 #include "base/task_group.hpp"
 #include "base/units.hpp"
 #include "target/cluster/action_queue.hpp"
@@ -96,7 +97,8 @@ struct Agreement::Impl : std::enable_shared_from_this<Impl> {
   std::optional<RecordFile> record;
   std::optional<LifeFile> life;
   std::uint64_t incarnation = 0;  // of `life`, which a thread of the pool may be writing
-  bool clearing = false;          // the mark of the life file is being taken off
+  bool in_hand = false;           // as `life` says
+  bool writing_life = false;      // a thread does
   TimePoint clear_again = TimePoint::min();
   replication::HeldBack held_back;  // as it is on the medium, or on its way there
   std::optional<NodeFsm> fsm;
@@ -331,15 +333,15 @@ struct Agreement::Impl : std::enable_shared_from_this<Impl> {
 
   // The mark goes when it is sure that the next life will find what made it go.
   void clear_mark() {
-    if (clearing || !life->suspect() || fsm->suspect() || !queue.idle()) return;
+    if (writing_life || !life->suspect() || fsm->suspect() || !queue.idle()) return;
     if (clock.now() < clear_again) return;
-    clearing = true;
+    writing_life = true;
     tasks.spawn(write_mark());
   }
   awaitable<void> write_mark() {
     const auto work = [this] { return life->clear_suspect(); };
     const error_code error = co_await offload(pool, work);
-    clearing = false;
+    writing_life = false;
     if (error) {
       // Until that works the next life is suspect without need: it costs a filling, nothing else.
       clear_again = clock.now() + clear_again_after;
@@ -347,6 +349,25 @@ struct Agreement::Impl : std::enable_shared_from_this<Impl> {
     } else {
       log.notice("memory is sound again");
     }
+  }
+
+  awaitable<bool> note_in_hand(bool value) {
+    while (writing_life) {
+      const bool cancelled = co_await sleep_for(clock, look_at_most_every);
+      if (cancelled) co_return false;
+    }
+    if (!part || stopped) co_return false;
+    if (in_hand == value) co_return true;
+    writing_life = true;
+    const auto work = [this, value] { return life->note_in_hand(value); };
+    const error_code error = co_await offload(pool, work);
+    writing_life = false;
+    if (error) {
+      log.error("{}: {}", life_path().string(), error.message());
+      co_return false;
+    }
+    in_hand = value;
+    co_return true;
   }
 
   // A word of the other node.
@@ -442,6 +463,8 @@ awaitable<void> Agreement::stop(bool in_order) {
   if (impl.links) impl.links->close();
   if (impl.etcd != nullptr) co_await impl.etcd->close();
   co_await impl.tasks.close();
+  // What the medium did not take of it is not there, in order or not.
+  if (impl.in_hand && impl.fsm && impl.fsm->suspect()) in_order = false;
   if (in_order && impl.life) {
     const auto work = [&impl] { return impl.life->end(); };
     if (const error_code error = co_await offload(impl.pool, work); error) {
@@ -485,6 +508,14 @@ awaitable<Outcome> Agreement::hold_back(replication::MemberSet members) {
   impl.fsm->hold_back(impl.held_back, impl.clock.now());
   impl.settle();
   co_return co_await impl.write_held_back_now();
+}
+
+awaitable<bool> Agreement::note_in_hand(bool in_hand) {
+  co_return co_await impl_->note_in_hand(in_hand);
+}
+
+bool Agreement::in_hand() const {
+  return impl_->in_hand;
 }
 
 void Agreement::settle() {

@@ -76,6 +76,10 @@ class Agreement {
   [[nodiscard]] const replication::NodeFsm& fsm() const;
   // Who does not take over by itself, from here on and after restarts. The other node is told.
   [[nodiscard]] boost::asio::awaitable<std::expected<void, std::string>> hold_back(replication::MemberSet members);
+  // Whether what is acknowledged may be in this process's memory only (protocols A and B): if it ends without order
+  // while that is so, the next life is suspect. On the medium when this returns. False: it cannot be written.
+  [[nodiscard]] boost::asio::awaitable<bool> note_in_hand(bool in_hand);
+  [[nodiscard]] bool in_hand() const;
   // Does what the caller's change of fsm() asks for, then calls on_change, unless it is called from there.
   void settle();
   // Something may be different: a message came, time has passed, a record is durable, the part has ended. Often.

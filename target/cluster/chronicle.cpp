@@ -94,7 +94,8 @@ void Chronicle::tell_members(const ClusterStatus& status) {
 
 void Chronicle::tell_view(const ClusterStatus& status) {
   if (status.view.number <= last_->view.number) return;
-  tell(Weight::notice, fmt::format("view {}: {}", format_view(status.view), why_new_view(status)));
+  tell(Weight::notice,
+       fmt::format("view {}: {}{}", format_view(status.view), why_new_view(status), what_is_lost(status)));
   reason_.clear();
 }
 
@@ -111,6 +112,18 @@ std::string Chronicle::silence(const ClusterStatus& status) const {
   if (!shortest) return fmt::format("{} was not heard since this node started", member_text(peer));
   return fmt::format("{} was silent for {} on {}", member_text(peer), format_duration(*shortest),
                      links == 1 ? "its link" : fmt::format("all {} links", links));
+}
+
+// With protocol A the one that was primary may have answered what did not come here.
+std::string Chronicle::what_is_lost(const ClusterStatus& status) const {
+  const Member peer = peer_of(status.self);
+  const bool takes_over = last_->view.primary == peer && status.view.primary == status.self &&
+                          last_->view.in_sync.has(status.self) && !status.view.in_sync.has(peer);
+  if (!takes_over ||
+      std::ranges::none_of(last_->copies, [](const CopyStatus& copy) { return copy.protocol == Protocol::a; }))
+    return {};
+  return fmt::format("; protocol A: writes that {} answered last and that did not come here are lost",
+                     member_text(peer));
 }
 
 std::string Chronicle::why_new_view(const ClusterStatus& status) {
@@ -163,6 +176,7 @@ void Chronicle::tell_copies(const ClusterStatus& status) {
         tell(bad ? Weight::error : Weight::notice, fmt::format("lu {}: {} {}, was {}", copy.unit, what, to, from));
     };
     changed("connection", before->connection, copy.connection, false);
+    changed("protocol", std::string(1, letter(before->protocol)), std::string(1, letter(copy.protocol)), false);
     changed("the copy here", before->local_disk, copy.local_disk, copy.local_disk == "Failed");
     changed("the copy there", before->peer_disk, copy.peer_disk, copy.peer_disk == "Failed");
     if (filling(copy) && !filling(*before))

@@ -38,6 +38,7 @@ class Chronicle {
   void tell_service(const ClusterStatus& status);
   void tell_copies(const ClusterStatus& status);
   [[nodiscard]] std::string why_new_view(const ClusterStatus& status);
+  [[nodiscard]] std::string what_is_lost(const ClusterStatus& status) const;
   [[nodiscard]] std::string silence(const ClusterStatus& status) const;
   void tell(Told::Weight weight, std::string what) { lines_.push_back({weight, std::move(what)}); }
 

@@ -33,8 +33,10 @@ const char* yes_no(bool value) {
 }  // namespace
 
 std::string LifeFile::format(const Life& life) {
-  const std::string text = fmt::format("mptarget-life 1\nincarnation {}\nboot {}\nended {}\nsuspect {}\n",
-                                       life.incarnation, life.boot_id, yes_no(life.ended), yes_no(life.suspect));
+  // Programs that do not know the last line take the file for damaged, and are suspect then too.
+  const std::string text =
+      fmt::format("mptarget-life 1\nincarnation {}\nboot {}\nended {}\nsuspect {}\n{}", life.incarnation, life.boot_id,
+                  yes_no(life.ended), yes_no(life.suspect), life.in_hand ? "in_hand yes\n" : "");
   return text + fmt::format("crc32c {:08x}\n", crc32c(std::as_bytes(std::span(text))));
 }
 
@@ -47,6 +49,7 @@ Result<LifeFile::Life> LifeFile::parse(const std::string& text) {
   life.boot_id = value_of(rest, "boot");
   life.ended = value_of(rest, "ended") == "yes";
   life.suspect = value_of(rest, "suspect") == "yes";
+  life.in_hand = value_of(rest, "in_hand") == "yes";
   if (format(life) != text) return failure(WireErrc::bad_digest);
   return life;
 }
@@ -58,6 +61,7 @@ std::string LifeFile::why_suspect(const Result<Life>& before, const LifeCircumst
   if (!before && before.error() == std::errc::no_such_file_or_directory) return "the file of its lives is missing";
   if (!before) return "the file of its lives is damaged";
   if (before->suspect) return "an earlier life joined or lost its memory, and the copies were not filled since";
+  if (!before->ended && before->in_hand) return "its process ended while it had in hand what was acknowledged";
   if (before->ended || (!now.boot_id.empty() && before->boot_id == now.boot_id)) return {};
   return "the machine went down without an orderly end";
 }
@@ -85,6 +89,12 @@ std::expected<LifeFile, std::string> LifeFile::begin(const std::filesystem::path
   LifeFile file(path, std::move(life), std::move(reason));
   if (const error_code error = file.write(file.life_)) return failed(error);
   return file;
+}
+
+error_code LifeFile::note_in_hand(bool in_hand) {
+  Life noted = life_;
+  noted.in_hand = in_hand;
+  return write(noted);
 }
 
 error_code LifeFile::clear_suspect() {

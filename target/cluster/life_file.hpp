@@ -1,8 +1,9 @@
 // What a member remembers of its lives: so that each has a number of its own, and knows whether the one before may have
 // lost what it had acknowledged.
 //
-// A life is **suspect** when an earlier one ended without order and its memory with it (another boot), or was suspect
-// and has not been filled since (target/replication/INVARIANTS.md). Who cannot tell is suspect, and so is who joins:
+// A life is **suspect** when an earlier one ended without order and its memory with it (another boot, or just its
+// process while it had in hand what was acknowledged), or was suspect and has not been filled since
+// (target/replication/INVARIANTS.md). Who cannot tell is suspect, and so is who joins:
 // the others may remember a member of that name which held everything.
 //
 // Threads: blocks; one thread at a time (offload()). One process: whoever holds the vote record.
@@ -36,6 +37,9 @@ class LifeFile {
   // Why, for the log; empty when it is not.
   [[nodiscard]] const std::string& reason() const { return reason_; }
 
+  // What was acknowledged may be in the memory of this process only (protocols A and B).
+  [[nodiscard]] bool in_hand() const { return life_.in_hand; }
+  [[nodiscard]] error_code note_in_hand(bool in_hand);
   // It was filled, or there is no better copy.
   [[nodiscard]] error_code clear_suspect();
   // All that was acknowledged is on the medium: losing power from here on loses nothing.
@@ -47,6 +51,7 @@ class LifeFile {
     std::string boot_id;
     bool ended = false;
     bool suspect = false;
+    bool in_hand = false;
   };
   [[nodiscard]] static std::string format(const Life& life);
   [[nodiscard]] static Result<Life> parse(const std::string& text);

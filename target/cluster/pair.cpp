@@ -24,6 +24,7 @@ constexpr milliseconds lapse_max{150};
 // After it, for initiators to wait for a node that may not answer, before they are sent to look for another.
 constexpr milliseconds unanswered_max{250};
 constexpr milliseconds address_claim_max{500};  // for the other node to announce the virtual IP, before it leaves here
+constexpr seconds put_down_pause{1};            // between two tries to note it
 constexpr seconds address_max{5};               // for the virtual IP to leave, at a stop
 
 }  // namespace
@@ -40,11 +41,14 @@ void Pair::Impl::take_units(std::vector<PairUnit> units) {
     copy.shape = copy.unit.replica->map().shape();
     const auto reported = back([index](Impl& owner, const Report& report) { owner.on_report(index, report); });
     there(copy, [reported, most = config.resync_bytes_per_second_max, least = config.resync_bytes_per_second_min,
-                 disk_timeout = config.disk_timeout](const PairUnit& unit) {
+                 disk_timeout = config.disk_timeout, protocol = config.protocol,
+                 window = config.send_window_bytes](const PairUnit& unit) {
       unit.replica->on_report = [reported](const Report& report) { reported(report); };
       unit.replica->on_state = [logical = unit.unit.get()](const LuState& state) { logical->adopt_state(state); };
+      unit.replica->on_loss = [logical = unit.unit.get()] { logical->cache_lost(); };
       unit.replica->set_fill_rate(most, least);
       unit.replica->set_disk_timeout(disk_timeout);
+      unit.replica->set_protocol(protocol, window);
       unit.unit->stand_by();
     });
     show_access(copy);
@@ -129,11 +133,22 @@ void Pair::Impl::update() {
     unanswered->set(clock.now() + unanswered_max);
   }
   for (std::size_t index = 0; index < copies.size(); ++index) follow(index);
+  if (ready && agreement->in_hand() && !putting_down) {
+    putting_down = true;
+    tasks.spawn([this] { return put_down(); });
+  }
   move_address();
   heed_peer();
   leave_hung_medium();
   tell();
   updating = false;
+}
+
+// What was taken from the other node is on the medium's side, or this node would not lead.
+awaitable<void> Pair::Impl::put_down() {
+  if (roles->leads() && roles->ready()) static_cast<void>(co_await agreement->note_in_hand(false));
+  static_cast<void>(co_await sleep_for(clock, put_down_pause));
+  putting_down = false;
 }
 
 void Pair::Impl::note_service(bool may_answer) {

@@ -29,7 +29,10 @@ awaitable<Pair::Done> Pair::Impl::hand_over(std::string why) {
   handing_over = true;
   const auto held = std::make_shared<std::ptrdiff_t>(0);
   const auto answer = back([held](Impl&) { ++*held; });
-  everywhere(copies, [answer](const PairUnit& unit) { unit.unit->hold([answer] { answer(); }); });
+  // ... and the other node has what was answered before it had it.
+  everywhere(copies, [answer](const PairUnit& unit) {
+    unit.unit->hold([answer, replica = unit.replica] { replica->when_confirmed([answer] { answer(); }); });
+  });
   const auto open = std::ranges::count_if(copies, [](const auto& copy) { return copy->open(); });
   auto all_held = [held, open] { return *held == open; };
   const bool late = co_await until(hold_max, all_held);

@@ -111,6 +111,7 @@ struct Pair::Impl : std::enable_shared_from_this<Pair::Impl> {
   bool handing_over = false;
   bool peer_asked = false;  // for a hand-over that was tried
   bool left_hung_medium = false;
+  bool putting_down = false;  // it is noted that nothing is in hand any more
   bool updating = false;
   bool leaving = false;   // nothing is served any more
   bool stopping = false;  // ... and nothing else is done
@@ -166,6 +167,7 @@ struct Pair::Impl : std::enable_shared_from_this<Pair::Impl> {
   void on_report(std::size_t index, const replication::Report& report);
   // After each event: orders, lease, access states, virtual IP, streams.
   void update();
+  boost::asio::awaitable<void> put_down();
   // `serves` is what is shown: a lapse between two views is not.
   void note_service(bool may_answer);
   [[nodiscard]] std::size_t index_of(const Copy& copy) const;

@@ -100,6 +100,10 @@ ClusterStatus Pair::Impl::status() {
     shown.read_bytes = counters.read_bytes;
     shown.written_bytes = counters.written_bytes;
     shown.pending = counters.pending;
+    shown.protocol = counters.protocol;
+    shown.protocol_here = config.protocol;
+    shown.protocol_there = counters.of_peer;
+    shown.unconfirmed_bytes = counters.unconfirmed_bytes;
     show_links(copy, shown);
     status.copies.push_back(std::move(shown));
   }

@@ -189,6 +189,11 @@ awaitable<replication::Admission> Pair::Impl::admit(const Hello& hello) {
                                  copy.unit.name, hello.size_bytes, hello.block_bytes, name(hello.from),
                                  copy.shape.size_bytes, block_bytes, name(self)));
   }
+  // Before anything comes that may be acknowledged before it is carried out.
+  if (takes_part() && !stopping && config.protocol != Protocol::c) {
+    const bool noted = co_await agreement->note_in_hand(true);
+    if (!noted) co_return refuse(StreamRefusal::unprepared, "the file of lives cannot be written");
+  }
   if (!takes_part() || stopping || copy.held_apart) co_return refuse(StreamRefusal::unprepared, "not connected");
   agreement->fsm().hear_of(hello.view, clock.now());
   agreement->settle();

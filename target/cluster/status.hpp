@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/clock.hpp"
-#include "wire/replication.hpp"
+#include "wire/replication_stream.hpp"
 
 namespace mpath::target::cluster {
 
@@ -43,7 +43,11 @@ struct CopyStatus {
   double fill_bytes_per_second = 0;  // over the last seconds
   std::optional<std::chrono::seconds> fill_eta;
   std::uint64_t sent_bytes = 0, received_bytes = 0, read_bytes = 0, written_bytes = 0;  // ns nr dr dw
-  std::uint64_t pending = 0;            // writes the peer has not answered
+  std::uint64_t pending = 0;               // writes the peer has not answered
+  Protocol protocol = Protocol::c;         // in force: the stricter of what both nodes are told
+  Protocol protocol_here = Protocol::c;    // what this node is told
+  std::optional<Protocol> protocol_there;  // what the other one says, while there is a stream
+  std::uint64_t unconfirmed_bytes = 0;     // answered here, and not confirmed by the peer
   std::vector<StreamLinkStatus> links;  // of the stream; none while there is no stream, or the peer knows one link only
   std::uint64_t links_lost = 0, sent_again = 0;  // of this stream; sent_again: messages
   std::string trouble;

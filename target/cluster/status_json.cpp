@@ -21,6 +21,10 @@ Member member_of(const std::string& word) {
   return Member::a;
 }
 
+Protocol protocol_of(const std::string& word) {
+  return word == "A" ? Protocol::a : word == "B" ? Protocol::b : Protocol::c;
+}
+
 json members_json(MemberSet set) {
   json names = json::array();
   for (const Member member : {Member::a, Member::b}) {
@@ -85,6 +89,10 @@ json copy_json(const CopyStatus& copy) {
            {"read", copy.read_bytes},
            {"written", copy.written_bytes},
            {"pending", copy.pending},
+           {"protocol", std::string(1, letter(copy.protocol))},
+           {"protocol_here", std::string(1, letter(copy.protocol_here))},
+           {"protocol_there", nullptr},
+           {"unconfirmed", copy.unconfirmed_bytes},
            {"links", json::array()},
            {"links_lost", copy.links_lost},
            {"sent_again", copy.sent_again},
@@ -97,6 +105,7 @@ json copy_json(const CopyStatus& copy) {
                             {"sent", link.sent_bytes},
                             {"received", link.received_bytes}});
   }
+  if (copy.protocol_there) all["protocol_there"] = std::string(1, letter(*copy.protocol_there));
   if (copy.fill_eta) all["fill_eta_s"] = copy.fill_eta->count();
   return all;
 }
@@ -113,8 +122,13 @@ CopyStatus copy_from(const json& from) {
       {"sent", &copy.sent_bytes},       {"received", &copy.received_bytes},
       {"read", &copy.read_bytes},       {"written", &copy.written_bytes},
       {"pending", &copy.pending},       {"links_lost", &copy.links_lost},
-      {"sent_again", &copy.sent_again}};
+      {"sent_again", &copy.sent_again}, {"unconfirmed", &copy.unconfirmed_bytes}};
   for (const auto& [key, counter] : counters) *counter = from.value(key, std::uint64_t{0});
+  // A daemon that does not say it has one only.
+  copy.protocol = protocol_of(from.value("protocol", std::string("C")));
+  copy.protocol_here = protocol_of(from.value("protocol_here", std::string("C")));
+  if (const auto there = from.find("protocol_there"); there != from.end() && !there->is_null())
+    copy.protocol_there = protocol_of(there->get<std::string>());
   copy.fill_bytes_per_second = from.value("fill_rate", 0.0);
   if (const auto eta = from.find("fill_eta_s"); eta != from.end() && !eta->is_null())
     copy.fill_eta = std::chrono::seconds(eta->get<std::int64_t>());

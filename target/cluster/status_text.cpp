@@ -136,12 +136,26 @@ std::string links_text(const CopyStatus& copy) {
   return text;
 }
 
+// What the other one is told, or that it is older, is not known here: both mean C.
+std::string protocol_text(const CopyStatus& copy) {
+  std::string text;
+  const Protocol there = copy.protocol_there.value_or(copy.protocol_here);
+  if (copy.protocol_here != there)
+    text += fmt::format("    protocol {} is said here, {} there: the stricter counts\n", letter(copy.protocol_here),
+                        there == Protocol::c ? "C (or an older version)" : std::string(1, letter(there)));
+  if (copy.unconfirmed_bytes > 0)
+    text +=
+        fmt::format("    {} answered and not yet confirmed by the other node\n", format_amount(copy.unconfirmed_bytes));
+  return text;
+}
+
 std::string units_text(const ClusterStatus& status) {
   std::string text;
-  std::vector<Row> rows{{"LU", "CONNECTION", "ROLES", "HERE", "THERE", "SIZE", "DIFFERS"}};
+  std::vector<Row> rows{{"LU", "CONNECTION", "PROTOCOL", "ROLES", "HERE", "THERE", "SIZE", "DIFFERS"}};
   for (const CopyStatus& copy : status.copies)
-    rows.push_back({copy.unit, copy.connection, fmt::format("{}/{}", role_here(status), role_there(status)),
-                    copy.local_disk, copy.peer_disk, format_amount(copy.size_bytes), format_amount(copy.dirty_bytes)});
+    rows.push_back({copy.unit, copy.connection, std::string(1, letter(copy.protocol)),
+                    fmt::format("{}/{}", role_here(status), role_there(status)), copy.local_disk, copy.peer_disk,
+                    format_amount(copy.size_bytes), format_amount(copy.dirty_bytes)});
   const std::string table = columns(rows, "  ");
   std::size_t line = table.find('\n') + 1;
   text += table.substr(0, line);
@@ -151,6 +165,7 @@ std::string units_text(const ClusterStatus& status) {
     line = end;
     if (filling(copy)) text += fill_text(copy);
     if (!copy.trouble.empty()) text += fmt::format("    {}\n", copy.trouble);
+    text += protocol_text(copy);
     text += links_text(copy);
   }
   return text;
@@ -221,8 +236,9 @@ std::string brief_text(const ClusterStatus& status) {
   const bool suspended = primary_here(status) && !status.serving;
   for (std::size_t index = 0; index < status.copies.size(); ++index) {
     const CopyStatus& copy = status.copies[index];
-    text += fmt::format("{:2}: cs:{} ro:{}/{} ds:{}/{} C {}-----\n", index, drbd_connection(copy), role_here(status),
-                        role_there(status), copy.local_disk, copy.peer_disk, suspended ? 's' : 'r');
+    text +=
+        fmt::format("{:2}: cs:{} ro:{}/{} ds:{}/{} {} {}-----\n", index, drbd_connection(copy), role_here(status),
+                    role_there(status), copy.local_disk, copy.peer_disk, letter(copy.protocol), suspended ? 's' : 'r');
     text += fmt::format("    ns:{} nr:{} dw:{} dr:{} al:0 bm:0 lo:0 pe:{} ua:0 ap:{} ep:1 wo:f oos:{}\n",
                         kib(copy.sent_bytes), kib(copy.received_bytes), kib(copy.written_bytes), kib(copy.read_bytes),
                         copy.pending, copy.pending, kib(copy.dirty_bytes));

@@ -37,6 +37,12 @@ struct Answer {
 };
 
 constexpr const char* nothing_lost = "nothing: every write that was answered is on node {}";
+constexpr const char* in_memory =
+    "nothing: every write that was answered is on node {0} or in its memory; if mptargetd ends on node {0} meanwhile, "
+    "that node has to be filled first";
+constexpr const char* last_ones =
+    "the last answered writes that node {} has not received: {}{} of each lu at most; none that was flushed, or had "
+    "FUA";
 
 class Oracle {
  public:
@@ -100,7 +106,7 @@ class Oracle {
                       node(dead), node(other));
       return answer;
     }
-    answer.lost = fmt::format(fmt::runtime(nothing_lost), name(other));
+    answer.lost = lost_with_primary(other);
     answer.waits = fmt::format("every command, until {} or another vote is back", node(dead));
     if (!heard(other)) {
       answer.serves = fmt::format("nobody: {} is not heard", node(other));
@@ -122,6 +128,27 @@ class Oracle {
       return answer;
     }
     return witness() ? taken_over(answer, other, takeover_at_most(), "") : without_witness(answer, dead, other);
+  }
+
+  // What the other node does not have.
+  [[nodiscard]] std::string lost_with_primary(Member other) const {
+    Protocol weakest = Protocol::c;
+    std::uint64_t now = 0;
+    for (const CopyStatus& copy : status_.copies) {
+      weakest = std::min(weakest, copy.protocol);
+      now += copy.unconfirmed_bytes;
+    }
+    switch (weakest) {
+      case Protocol::a:
+        return fmt::format(fmt::runtime(last_ones), name(other),
+                           primary() == status_.self ? format_amount(now) + " by now, " : "",
+                           format_amount(config_.send_window_bytes));
+      case Protocol::b:
+        return fmt::format(fmt::runtime(in_memory), name(other));
+      case Protocol::c:
+        return fmt::format(fmt::runtime(nothing_lost), name(other));
+    }
+    return {};
   }
 
   [[nodiscard]] Answer taken_over(Answer answer, Member other, milliseconds at_most, std::string_view if_so) const {

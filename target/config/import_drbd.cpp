@@ -103,6 +103,7 @@ class DrbdImport {
     if (text.broken_line != 0)
       draft_.lost({file_.name, text.broken_line}, "braces", "something is missing or too much near this line");
     for (const DrbdStatement& statement : text.statements) top(statement);
+    if (!protocol_.empty() && protocol_ != "C") draft_.settings.emplace("protocol", protocol_);
   }
 
  private:
@@ -166,8 +167,14 @@ class DrbdImport {
   }
 
   void protocol(const DrbdStatement& statement, const std::string& value) {
-    if (value != "C" && value != "c")
-      lost(statement, "is not built: C is used, which answers a write when both nodes have it");
+    const std::string letter = value == "a" ? "A" : value == "b" ? "B" : value == "c" ? "C" : value;
+    if (letter != "A" && letter != "B" && letter != "C") return lost(statement, "is none: C is used");
+    if (!protocol_.empty() && protocol_ != letter) {
+      lost(statement, fmt::format("is of the whole pair: {} was said too, and the stricter is used", protocol_));
+    } else if (letter != "C") {
+      note(statement, "as there, but that a flush and a write with FUA are answered when both nodes have them");
+    }
+    protocol_ = std::max(protocol_, letter);
   }
 
   // A bare number counts KiB.
@@ -276,7 +283,7 @@ class DrbdImport {
 
   void unit(const DrbdStatement& statement, const std::string& volume, std::size_t volumes, const Parts& shared,
             const std::array<Parts, 2>& own) {
-    const auto find = [&](std::size_t index, std::string Part::* member) {
+    const auto find = [&](std::size_t index, std::string Part::*member) {
       for (const Parts* parts : {&own[index], &shared}) {
         for (const std::string& key : {volume, std::string()}) {
           const auto place = parts->find(key);
@@ -304,6 +311,7 @@ class DrbdImport {
 
   PairDraft& draft_;
   const PairFile& file_;
+  std::string protocol_;  // the strictest that was said
 };
 
 }  // namespace

@@ -104,6 +104,8 @@ struct ClusterConfig {
   std::vector<VirtualIp> virtual_ips;
   std::uint64_t resync_bytes_per_second_max = 0;  // 0: no limit
   std::uint64_t resync_bytes_per_second_min = 0;
+  mpath::replication::Protocol protocol = mpath::replication::Protocol::c;
+  std::uint64_t send_window_bytes = 4 << 20;  // answered with A and B and not confirmed, of a unit, at most
   mpath::replication::StreamAuth stream_auth = mpath::replication::StreamAuth::none;
   std::chrono::milliseconds verify_interval{0};    // 0: never by itself
   std::chrono::milliseconds disk_timeout{10'000};  // 0: none

@@ -279,10 +279,16 @@ void ConfigBuilder::build_resync(const SettingValues& values, ClusterConfig& clu
     cluster.resync_bytes_per_second_min = most;
   }
   const std::string protocol = values.text("protocol");
-  if (protocol != "C")
-    complain(
-        values.origin("protocol"),
-        fmt::format("protocol {} is not built yet: only C, where no answered write can be lost with a node", protocol));
+  using mpath::replication::Protocol;
+  cluster.protocol = protocol == "A" ? Protocol::a : protocol == "B" ? Protocol::b : Protocol::c;
+  cluster.send_window_bytes = values.size("send_window");
+  if (cluster.protocol == Protocol::a)
+    warn(values.origin("protocol"),
+         fmt::format("protocol A: a takeover may lose the last answered writes that were not flushed, {} of each lu at "
+                     "most",
+                     format_size(cluster.send_window_bytes)));
+  if (cluster.protocol == Protocol::c && values.is_set("send_window"))
+    warn(values.origin("send_window"), "send_window has no effect with protocol C");
 }
 
 void ConfigBuilder::take_node(const SettingValues& values, PortalGroupConfig& group) {

@@ -239,7 +239,18 @@ constexpr std::array rows{
             .type = word,
             .fallback = "C",
             .words = "C|B|A",
-            .doc = "C: a write is answered when both nodes have it; B and A are not built"},
+            .doc =
+                "when a write is answered. C: both nodes have it. B: it is here, and the other node has it in memory. "
+                "A: it is here, and on its way to the other node, so that a takeover may lose the last ones. The "
+                "stricter of what both nodes say is used. See PROTOCOLS"},
+    Setting{.section = "cluster",
+            .key = "send_window",
+            .type = size,
+            .fallback = "4M",
+            .least = 0,
+            .most = std::uint64_t{256} << 20,
+            .doc = "with protocol A and B: bytes of answered writes of an lu that the other node has not confirmed, at "
+                   "most; a write beyond that is answered as with C"},
     Setting{
         .section = "cluster",
         .key = "stream_auth",

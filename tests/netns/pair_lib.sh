@@ -188,10 +188,10 @@ power_on() {
 pctl() { local node=$1; shift; in_node "$node" mptargetctl --root "$LAB/$node" "$@"; }
 
 # ---- what the nodes say. The line of a unit that readers of /proc/drbd know:
-#      0: cs:Connected ro:Primary/Secondary ds:UpToDate/UpToDate C r-----          (s-----: a primary that may not answer)
+#      0: cs:Connected ro:Primary/Secondary ds:UpToDate/UpToDate C r-----          (C: the protocol; s-----: a primary that may not answer)
 
 pair_lines() { in_node "$1" timeout "$((2 * STRETCH))" mptargetctl --root "$LAB/$1" cluster status --brief 2> /dev/null | grep 'cs:'; }
-serves() { node_runs "$1" && pair_lines "$1" | grep -q 'ro:Primary/.* C r'; }   # NODE
+serves() { node_runs "$1" && pair_lines "$1" | grep -q 'ro:Primary/.* [ABC] r'; }   # NODE
 one_serves() {
   if serves a; then ! serves b; else serves b; fi
 }

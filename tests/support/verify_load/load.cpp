@@ -156,7 +156,8 @@ void VerifyLoad::begin_request(std::size_t connection, std::size_t index) {
   }
   slot.op = written_.empty() || random_() % 100 < options_.write_percent ? Op::write : Op::read;
   const bool chosen = slot.op == Op::write ? choose_write(slot) : choose_read(slot);
-  if (chosen) submit(connection, index, slot.op == Op::write && client.can_fua() && random_() % fua_one_in == 0);
+  const unsigned one_in = options_.durable ? 2 : fua_one_in;
+  if (chosen) submit(connection, index, slot.op == Op::write && client.can_fua() && random_() % one_in == 0);
 }
 
 unsigned VerifyLoad::random_blocks() {
@@ -207,6 +208,7 @@ void VerifyLoad::submit(std::size_t connection, std::size_t index, bool fua) {
   Connection& c = *connections_[connection];
   Slot& slot = c.slots[index];
   slot.busy = true;
+  slot.flushing = false;
   slot.begun = clock_.now();
   slot.data.resize(slot.blocks * block_bytes);
   NbdClient::Request request{.fua = fua,
@@ -216,6 +218,7 @@ void VerifyLoad::submit(std::size_t connection, std::size_t index, bool fua) {
   switch (slot.op) {
     case Op::write:
       request.command = NbdCommand::write;
+      slot.cached = options_.durable && !fua && c.client.can_flush();
       slot.seqs.clear();
       for (unsigned i = 0; i < slot.blocks; ++i) {
         const std::uint64_t block = slot.first_block + i;
@@ -243,6 +246,16 @@ void VerifyLoad::submit(std::size_t connection, std::size_t index, bool fua) {
   c.client.submit(request);
 }
 
+// For the write that was answered.
+void VerifyLoad::submit_flush(std::size_t connection, std::size_t index) {
+  Connection& c = *connections_[connection];
+  Slot& slot = c.slots[index];
+  slot.busy = slot.flushing = true;
+  slot.begun = clock_.now();
+  timeline_->started(slot.begun);
+  c.client.submit({.command = NbdCommand::flush, .cookie = index});
+}
+
 void VerifyLoad::take_reply(std::size_t connection, const NbdReply& reply) {
   Connection& c = *connections_[connection];
   CHECK(reply.cookie < c.slots.size());  // the client only hands out cookies that it was given
@@ -266,6 +279,8 @@ void VerifyLoad::take_reply(std::size_t connection, const NbdReply& reply) {
   }
   switch (slot.op) {
     case Op::write:
+      if (slot.cached && !slot.flushing) return submit_flush(connection, reply.cookie);
+      if (slot.flushing) ++result_.flushes;
       ++result_.writes;
       for (unsigned i = 0; i < slot.blocks; ++i) {
         const std::uint64_t block = slot.first_block + i;

@@ -27,6 +27,7 @@ struct LoadOptions {
   Duration duration = std::chrono::seconds(10);  // `never` end by itself: Duration::max()
   std::uint64_t area_bytes = 0;                  // from the beginning of the volume; 0: all of it
   unsigned write_percent = 60;
+  bool durable = false;  // a write counts as answered when it had FUA, or when a flush after it was answered
   unsigned requests_per_second = 0;  // 0: as fast as it goes
   std::uint64_t seed = 1;            // of the random choices, and of the volume id
   bool tolerate_errors = false;      // errors are counted but do not end the load
@@ -94,6 +95,8 @@ class VerifyLoad {
   struct Slot {
     bool busy = false;
     Op op = Op::read;
+    bool cached = false;  // write: answered only when it was flushed
+    bool flushing = false;
     std::uint64_t first_block = 0;
     unsigned blocks = 0;
     TimePoint begun{};
@@ -115,6 +118,7 @@ class VerifyLoad {
   bool choose_read(Slot& slot);
   bool choose_final_read(Slot& slot);
   void submit(std::size_t connection, std::size_t slot, bool fua);
+  void submit_flush(std::size_t connection, std::size_t slot);
   void take_reply(std::size_t connection, const NbdReply& reply);
   void check_read(Slot& slot);
   void check_block(std::span<const std::byte, block_bytes> data, const ReadTicket& ticket);

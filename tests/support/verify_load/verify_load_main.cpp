@@ -159,6 +159,7 @@ int main(int argc, char** argv) {
   app.add_option("--depth", options.depth, "requests in flight per connection")->check(CLI::Range(1, 1024));
   app.add_option("--area", area_mib, "MiB from the start of the volume; 0: all of it");
   app.add_option("--write-percent", options.write_percent, "share of writes")->check(CLI::Range(1, 100));
+  app.add_flag("--durable", options.durable, "a write counts as answered when it had FUA, or was flushed");
   app.add_option("--rate", options.requests_per_second, "requests per second; 0: as fast as it goes");
   app.add_option("--seed", options.seed, "seed of the random choices");
   app.add_flag("--tolerate-errors", options.tolerate_errors, "count errors of the server and go on");

@@ -262,6 +262,18 @@ TEST(VerifyLoad, FindsNothingWrongWithAnHonestServer) {
   EXPECT_EQ(outcome.result.acked, outcome.result.verified);
 }
 
+TEST(VerifyLoad, FlushesWhatIsToBeDurable) {
+  LoadOptions options = short_load();
+  options.durable = true;
+  const Outcome outcome = load_against(Lie::none, options);
+  EXPECT_EQ(outcome.result.end, LoadEnd::complete) << outcome.result.why;
+  EXPECT_TRUE(outcome.result.faults.empty());
+  EXPECT_EQ(outcome.result.acked, outcome.result.verified);
+  // Half of the writes have FUA.
+  EXPECT_GT(outcome.result.flushes, outcome.result.writes / 4);
+  EXPECT_LT(outcome.result.flushes, outcome.result.writes);
+}
+
 // One request at a time, of a fixed sequence, spread over many blocks: the one bad write is not overwritten before the
 // end.
 Outcome sparse_load_against(Lie lie) {

@@ -179,6 +179,33 @@ TEST(Chronicle, TellsWhatHappensToCopies) {
               ElementsAre("lu disk: connection Connected, was Connecting", "lu disk: 48.5 MiB to be filled"));
 }
 
+// It says what a takeover costs, and a switchover or a return does not.
+TEST(Chronicle, TellsWhatATakeoverOfProtocolALoses) {
+  ClusterStatus before = follower();
+  before.copies[0].protocol = Protocol::a;
+  ClusterStatus after = before;
+  after.view = {.number = 8, .primary = Member::b, .in_sync = {Member::b}};
+  const auto view_line = [&] {
+    for (const std::string& line : told(before, after)) {
+      if (line.starts_with("view 8")) return line;
+    }
+    return std::string();
+  };
+  EXPECT_THAT(view_line(),
+              testing::EndsWith("; protocol A: writes that node a answered last and that did not come here are lost"));
+  after.view.in_sync = {Member::a, Member::b};
+  EXPECT_THAT(view_line(), testing::Not(testing::HasSubstr("protocol A")));
+  after.view.in_sync = {Member::b};
+  before.copies[0].protocol = Protocol::b;
+  EXPECT_THAT(view_line(), testing::Not(testing::HasSubstr("protocol A")));
+}
+
+TEST(Chronicle, TellsWhichProtocolIsInForce) {
+  ClusterStatus after = good_status();
+  after.copies[0].protocol = Protocol::a;
+  EXPECT_THAT(told(good_status(), after), ElementsAre("lu disk: protocol A, was C"));
+}
+
 TEST(Chronicle, TellsWhenTheServiceEnds) {
   Chronicle chronicle(sample_config());
   ClusterStatus status = good_status();

@@ -66,6 +66,29 @@ TEST_F(Lives, MachineThatWentDownIsSuspectUntilItWasFilled) {
   EXPECT_FALSE(fifth->suspect());
 }
 
+// With protocols A and B the memory of the process counts, too.
+TEST_F(Lives, KilledProcessIsSuspectWhileItHadSomethingInHand) {
+  auto first = begin("boot1", false);
+  ASSERT_TRUE(first);
+  EXPECT_THAT(text(), testing::Not(HasSubstr("in_hand"))) << "as programs write it that do not know of it";
+  ASSERT_FALSE(first->note_in_hand(true));
+  auto second = begin("boot1");
+  ASSERT_TRUE(second);
+  EXPECT_TRUE(second->suspect());
+  EXPECT_THAT(second->reason(), HasSubstr("had in hand what was acknowledged"));
+  EXPECT_FALSE(second->in_hand());
+  // Filled; put down again, or ended in order: nothing is missing.
+  ASSERT_FALSE(second->clear_suspect());
+  ASSERT_FALSE(second->note_in_hand(true));
+  ASSERT_FALSE(second->note_in_hand(false));
+  auto third = begin("boot1");
+  ASSERT_TRUE(third);
+  EXPECT_FALSE(third->suspect());
+  ASSERT_FALSE(third->note_in_hand(true));
+  ASSERT_FALSE(third->end());
+  EXPECT_FALSE(begin("boot1")->suspect());
+}
+
 TEST_F(Lives, OrderlyEndIsForgottenByTheNextLife) {
   auto first = begin("boot1", false);
   ASSERT_TRUE(first);

@@ -27,8 +27,8 @@ TEST(ClusterStatusText, OfAPairInGoodOrder) {
   LINK TO  FROM           AT             SILENT FOR  SENT  RECEIVED  REFUSED
   b        10.1.0.1:7788  10.1.0.2:7788  42ms        1200  1180      0
   witness  10.1.0.1:7788  10.1.0.3:7788  17ms        1200  1199      0
-  LU    CONNECTION  ROLES              HERE      THERE     SIZE    DIFFERS
-  disk  Connected   Primary/Secondary  UpToDate  UpToDate  64 MiB  0 B
+  LU    CONNECTION  PROTOCOL  ROLES              HERE      THERE     SIZE    DIFFERS
+  disk  Connected   C         Primary/Secondary  UpToDate  UpToDate  64 MiB  0 B
     over 10.1.0.2:7788 (9 MiB sent, 2 KiB received), 10.2.0.2:7788 LOST, stream_auth tls
 )");
 }
@@ -39,8 +39,32 @@ TEST(ClusterStatusText, HasABarWhileACopyIsFilled) {
   EXPECT_THAT(text, HasSubstr("in sync a\n"));
   EXPECT_THAT(text, HasSubstr("lease       not needed: no other node can serve\n"));
   EXPECT_THAT(text,
-              HasSubstr("  disk  Connected   Primary/Secondary  UpToDate  Inconsistent  64 MiB  48.5 MiB\n"
+              HasSubstr("  disk  Connected   C         Primary/Secondary  UpToDate  Inconsistent  64 MiB  48.5 MiB\n"
                         "    [===>................] 24.2%, 48.5 MiB of 64 MiB left, 98.6 MiB/s, ready in 0:00:21\n"));
+}
+
+TEST(ClusterStatusText, ShowsTheProtocolInForce) {
+  ClusterStatus status = good_status();
+  CopyStatus& copy = status.copies[0];
+  copy.protocol = copy.protocol_here = Protocol::a;
+  copy.protocol_there = Protocol::a;
+  copy.unconfirmed_bytes = 12 * 1024;
+  EXPECT_THAT(status_text(status), HasSubstr("  disk  Connected   A         Primary/Secondary"));
+  EXPECT_THAT(status_text(status), HasSubstr("    12 KiB answered and not yet confirmed by the other node\n"));
+  EXPECT_THAT(status_text(status), Not(HasSubstr("the stricter")));
+  EXPECT_THAT(brief_text(status), StartsWith(" 0: cs:Connected ro:Primary/Secondary ds:UpToDate/UpToDate A r-----\n"));
+  const CopyStatus come_back = status_from_json(to_json(status)).copies[0];
+  EXPECT_EQ(come_back.protocol, Protocol::a);
+  EXPECT_EQ(come_back.protocol_here, Protocol::a);
+  EXPECT_EQ(come_back.protocol_there, Protocol::a);
+  EXPECT_EQ(come_back.unconfirmed_bytes, 12 * 1024U);
+  copy.protocol = Protocol::b;
+  copy.protocol_there = Protocol::b;
+  EXPECT_THAT(status_text(status), HasSubstr("    protocol A is said here, B there: the stricter counts\n"));
+  // Who says nothing may be older.
+  copy.protocol = Protocol::c;
+  copy.protocol_there = Protocol::c;
+  EXPECT_THAT(status_text(status), HasSubstr("    protocol A is said here, C (or an older version) there"));
 }
 
 TEST(ClusterStatusText, SaysWhenAFillingStandsStill) {

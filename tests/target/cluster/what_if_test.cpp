@@ -40,6 +40,26 @@ TEST(WhatIf, ThePrimaryDies) {
       "then:   node b is alone: nothing may happen to it until the other is back and filled\n");
 }
 
+TEST(WhatIf, ThePrimaryDiesWithProtocolAOrB) {
+  using testing::HasSubstr;
+  ClusterStatus status = good_status();
+  CopyStatus& copy = status.copies[0];
+  copy.protocol = Protocol::b;
+  EXPECT_THAT(told(status, Mishap::node_a_dies),
+              HasSubstr("lost:   nothing: every write that was answered is on node b or in its memory; if mptargetd "
+                        "ends on node b meanwhile, that node has to be filled first\n"));
+  copy.protocol = Protocol::a;
+  copy.unconfirmed_bytes = 12 * 1024;
+  EXPECT_THAT(
+      told(status, Mishap::node_a_dies),
+      HasSubstr("lost:   the last answered writes that node b has not received: 12 KiB by now, 4 MiB of each lu "
+                "at most; none that was flushed, or had FUA\n"));
+  EXPECT_THAT(told(status, Mishap::node_b_dies), HasSubstr("lost:   nothing\n"));
+  // The follower does not know how much it is.
+  status.self = Member::b;
+  EXPECT_THAT(told(status, Mishap::node_a_dies), HasSubstr("has not received: 4 MiB of each lu at most; none"));
+}
+
 TEST(WhatIf, ThePrimaryDiesWithoutASecondCopy) {
   EXPECT_EQ(
       told(filling_status(), Mishap::node_a_dies),

@@ -74,12 +74,17 @@ TEST(ClusterConfig, ReadsEverySetting) {
           " witness 10.1.0.3:9999, [fd00::3]\n keepalive 200ms; warntime 500ms; deadtime 1s; initdead 20s; lease "
           "600ms\n"
           " drift 5; fence_timeout 3s; auto_failback when-synced; preferred b; virtual_ip 10.0.0.10/24 dev eth0\n"
-          " virtual_ip fd00:1::10/64\n resync_rate_max 100M; resync_rate_min 1M; protocol C; verify_interval 24h\n"
+          " virtual_ip fd00:1::10/64\n resync_rate_max 100M; resync_rate_min 1M; protocol A; send_window 1M; "
+          "verify_interval 24h\n"
           " disk_timeout 3s; stream_auth hmac-sha256\n") +
       "portal_group 3 { portal 10.0.0.10; portal [fd00:1::10]; virtual yes }\n";
-  ASSERT_THAT(problems(text), IsEmpty());
+  ASSERT_THAT(problems(text),
+              ElementsAre(HasSubstr("a takeover may lose the last answered writes that were not flushed, "
+                                    "1M of each lu at most")));
   const TargetdConfig config = parse(text).config;
   const ClusterConfig& cluster = *config.cluster;
+  EXPECT_EQ(cluster.protocol, mpath::replication::Protocol::a);
+  EXPECT_EQ(cluster.send_window_bytes, 1U << 20);
   EXPECT_THAT(cluster.witness, ElementsAre(Portal{"10.1.0.3", 9999}, Portal{"fd00::3", 7788}));
   EXPECT_EQ(cluster.keepalive, std::chrono::milliseconds(200));
   EXPECT_EQ(cluster.warntime, std::chrono::milliseconds(500));
@@ -206,7 +211,9 @@ INSTANTIATE_TEST_SUITE_P(
         Row{"vip_member", " virtual_ip 10.1.0.1/24\n", "is a member's own address"},
         Row{"vip_unused", " virtual_ip 10.0.0.10/24\n", "nothing is served on the virtual IP"},
         Row{"rates", " resync_rate_max 1M; resync_rate_min 2M\n", "resync_rate_min is more than resync_rate_max"},
-        Row{"protocol", " protocol A\n", "protocol A is not built yet: only C"},
+        Row{"protocol", " protocol D\n", "is not one of C, B, A"},
+        Row{"protocol_a", " protocol A\n", "a takeover may lose the last answered writes"},
+        Row{"window", " send_window 1M\n", "send_window has no effect with protocol C"},
         Row{"unknown", " dead_time 1s\n", "did you mean \"deadtime\"?"}),
     [](const auto& row) { return row.param.name; });
 
