@@ -12,6 +12,7 @@
 #include "base/atomic_file.hpp"
 #include "base/event.hpp"
 #include "base/offload.hpp"
+#include "base/sleep.hpp"
 #include "base/task_group.hpp"
 #include "exports/kernel_sysfs.hpp"
 #include "exports/nbd_disk.hpp"
@@ -26,6 +27,9 @@ using nlohmann::json;
 
 constexpr int record_version = 1;
 constexpr std::size_t record_bytes_max = 1 << 20;
+// Who closes a disk that was written has udev look at what is on it, for a moment.
+constexpr auto short_look = std::chrono::seconds(3);
+constexpr auto short_look_pause = std::chrono::milliseconds(100);
 constexpr std::size_t udev_ways_max = 8;  // so many lines are in packaging/udev/60-mpathd.rules
 
 // WWID -> what was open.
@@ -402,7 +406,12 @@ awaitable<CommandOutcome> MapExports::close(std::string name, ExportKind kind) {
   const auto impl = impl_;
   co_await Impl::take_turn(*entry);
   CommandOutcome outcome{CommandStatus::failed, fmt::format("it is not exported as {}", word_of(kind))};
-  if (entry->doors.contains(kind)) outcome = co_await impl->close_door(*entry, kind, false);
+  const TimePoint limit = impl->around.clock.now() + short_look;
+  while (entry->doors.contains(kind)) {
+    outcome = co_await impl->close_door(*entry, kind, false);
+    if (outcome.status != CommandStatus::in_use || impl->around.clock.now() > limit) break;
+    if (co_await sleep_for(impl->around.clock, short_look_pause)) break;
+  }
   Impl::end_turn(*entry);
   co_return outcome;
 }

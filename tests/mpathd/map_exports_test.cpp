@@ -124,13 +124,13 @@ class MapExportsTest : public testing::Test {
   void add(std::optional<ExportKinds> kinds) {
     life->exports.add({.name = "data", .wwid = "3600", .device = &device, .shard = &shard, .settings = {.kinds = std::move(kinds)}});
   }
-  void wait_for_places(const std::vector<std::string>& places) {
+  void wait_for_places(const std::vector<std::string>& places, ExportKind not_open = ExportKind::tcmu) {
     const auto limit = clock.now() + std::chrono::seconds(20);
     while (life->exports.places("data") != places && clock.now() < limit) control.run_one_for(std::chrono::milliseconds(20));
     EXPECT_EQ(life->exports.places("data"), places);
     // The end of the turn.
     CommandOutcome ignored;
-    run([&]() -> awaitable<void> { ignored = co_await life->exports.close("data", ExportKind::tcmu); });
+    run([&]() -> awaitable<void> { ignored = co_await life->exports.close("data", not_open); });
   }
   CommandOutcome open(ExportKind kind) {
     CommandOutcome outcome;
@@ -191,6 +191,15 @@ TEST_F(MapExportsTest, OpensAndClosesOnCommandButNotWhatIsHeld) {
   EXPECT_EQ(close(ExportKind::nbd).status, CommandStatus::failed) << "it is not there any more";
   EXPECT_TRUE(close(ExportKind::nbd_socket).ok());
   EXPECT_TRUE(life->exports.places("data").empty());
+}
+
+TEST_F(MapExportsTest, WaitsForWhoeverLooksForAMoment) {
+  add(ExportKinds{ExportKind::tcmu});
+  wait_for_places({"/dev/tcmu0"}, ExportKind::nbd);
+  kernel.held.insert("tcmu0");
+  const auto alarm = clock.make_alarm([this] { kernel.held.clear(); });
+  alarm->set(clock.now() + std::chrono::milliseconds(300));
+  EXPECT_TRUE(close(ExportKind::tcmu).ok());
 }
 
 TEST_F(MapExportsTest, SaysWhatTheKernelLacks) {
