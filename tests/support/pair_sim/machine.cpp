@@ -175,9 +175,11 @@ void Machine::fence() {
       const Member peer = peer_of(self_);
       pair_.at(peer).stop(true);
       pair_.fenced = peer;
-      // The administrator switches it on again.
-      pair_.world.after(seconds(4), [this, peer] {
-        if (!pair_.at(peer).up() && pair_.mended) pair_.at(peer).start();
+      // The administrator switches it on again, some time after it was switched off last. (A machine that is back sooner than
+      // a handler may take would be switched off again by the one that was asked for its last absence, and so on.)
+      const unsigned times = ++pair_.at(peer).times_fenced;
+      pair_.world.after(seconds(4), [this, peer, times] {
+        if (!pair_.at(peer).up() && pair_.mended && pair_.at(peer).times_fenced == times) pair_.at(peer).start();
       });
     }
     fsm_->on_fenced(works, local());

@@ -26,6 +26,7 @@ class Machine {
   // must not end without order. Durable before the stream is.
   void note_follows();
 
+  unsigned times_fenced = 0;
   [[nodiscard]] bool up() const { return pair_.world.up(self_); }
   [[nodiscard]] bool serves() const { return copy_ != nullptr && copy_->serves(); }
   [[nodiscard]] bool takes_commands() const { return serves() && !draining_; }
