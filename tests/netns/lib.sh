@@ -217,7 +217,8 @@ start_mptargetd() {
   local log=$LAB/mptargetd.$1.log
   start_in "$NS_T" "$log" mptargetd --root "$LAB/$1"
   TARGET_PID[$1]=$STARTED
-  wait_quietly 20 eval 'gone $STARTED || grep -q " started version=" "$log"'
+  # It synchronises what it writes down, and a disk that others write to may take its time for that.
+  wait_quietly 60 eval 'gone $STARTED || grep -q " started version=" "$log"'
   alive "$STARTED" && grep -q " started version=" "$log" || { cat "$log" >&2; die "mptargetd does not start"; }
 }
 # stop_mptargetd NAME [SIGNAL]
