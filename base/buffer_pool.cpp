@@ -1,6 +1,7 @@
 #include "base/buffer_pool.hpp"
 
 #include <cstdlib>
+#include <utility>
 
 #include "base/check.hpp"
 
@@ -17,8 +18,32 @@ std::byte* allocate(std::size_t size) {
 
 }  // namespace
 
-void Buffer::reset() noexcept {
-  if (data_ != nullptr) pool_->give_back(data_, size_, size_class_);
+Buffer Buffer::part(std::size_t offset, std::size_t size) {
+  CHECK(data_ != nullptr && offset <= size_ && size <= size_ - offset);
+  if (shared_ == nullptr) {
+    shared_ = &pool_->shared_.get();
+    shared_->data = data_;
+    shared_->size = size_;
+    shared_->size_class = size_class_;
+    shared_->handles = 1;
+  }
+  ++shared_->handles;
+  Buffer part;
+  part.pool_ = pool_;
+  part.data_ = data_ + offset;
+  part.size_ = size;
+  part.shared_ = shared_;
+  return part;
+}
+
+void Buffer::give_back() noexcept {
+  Shared* const shared = std::exchange(shared_, nullptr);
+  if (shared == nullptr) {
+    pool_->give_back(data_, size_, size_class_);
+  } else if (--shared->handles == 0) {
+    pool_->give_back(shared->data, shared->size, shared->size_class);
+    pool_->shared_.put(*shared);
+  }
   pool_ = nullptr;
   data_ = nullptr;
   size_ = 0;

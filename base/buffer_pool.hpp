@@ -1,7 +1,8 @@
 // Page-aligned memory for payloads, reused so that no I/O allocates in steady state.
 //
 // Threads:   one pool a shard, used on that shard's thread only.
-// Ownership: a Buffer returns to its pool when destroyed; the pool must outlive its buffers.
+// Ownership: a Buffer returns to its pool when destroyed; the pool must outlive its buffers. Parts of a block return it
+//            with the last of them, whichever that is.
 #pragma once
 
 #include <array>
@@ -11,11 +12,13 @@
 #include <utility>
 #include <vector>
 
+#include "base/intrusive.hpp"
+
 namespace mpath {
 
 class BufferPool;
 
-// A movable handle on one contiguous block. Empty when default made or moved from.
+// A movable handle on one contiguous block, or a part of one. Empty when default made or moved from.
 class Buffer {
  public:
   Buffer() = default;
@@ -25,23 +28,47 @@ class Buffer {
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
     std::swap(size_class_, other.size_class_);
+    std::swap(shared_, other.shared_);
     return *this;
   }
   ~Buffer() { reset(); }
 
-  void reset() noexcept;
+  void reset() noexcept {
+    if (data_ != nullptr) give_back();
+  }
   [[nodiscard]] std::byte* data() const { return data_; }
   [[nodiscard]] std::size_t size() const { return size_; }  // as asked for; the block may be larger
   [[nodiscard]] std::span<std::byte> bytes() const { return {data_, size_}; }
   [[nodiscard]] explicit operator bool() const { return data_ != nullptr; }
 
+  // A handle of its own on [offset, offset + size), which keeps the block as this one does; not page-aligned.
+  [[nodiscard]] Buffer part(std::size_t offset, std::size_t size);
+  // There are parts: whoever writes into it writes into theirs.
+  [[nodiscard]] bool has_parts() const;
+
  private:
   friend class BufferPool;
+  struct Shared;  // what several handles on a block have in common
+  void give_back() noexcept;
+
   BufferPool* pool_ = nullptr;
   std::byte* data_ = nullptr;
   std::size_t size_ = 0;
   std::uint8_t size_class_ = 0;
+  Shared* shared_ = nullptr;
 };
+
+struct Buffer::Shared {
+  std::byte* data = nullptr;
+  std::size_t size = 0;
+  std::uint8_t size_class = 0;
+  std::size_t handles = 0;
+  Shared* next = nullptr;
+};
+
+inline bool Buffer::has_parts() const {
+  return shared_ != nullptr && shared_->handles > 1;
+}
 
 class BufferPool {
  public:
@@ -56,6 +83,7 @@ class BufferPool {
 
   [[nodiscard]] std::size_t bytes_out() const { return bytes_out_; }            // handed out and not returned
   [[nodiscard]] std::uint64_t system_allocations() const { return allocations_; }  // blocks ever asked of the system
+  [[nodiscard]] std::size_t blocks_in_parts() const { return shared_.out(); }
 
  private:
   friend class Buffer;
@@ -68,6 +96,7 @@ class BufferPool {
   std::size_t kept_bytes_ = 0;
   std::size_t bytes_out_ = 0;
   std::uint64_t allocations_ = 0;
+  Slab<Buffer::Shared, &Buffer::Shared::next> shared_;
   std::array<std::vector<std::byte*>, class_sizes.size()> free_;
 };
 

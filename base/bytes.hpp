@@ -7,12 +7,26 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <string_view>
 
 namespace mpath {
+
+namespace detail {
+
+// There and back. A whole word at a time: a loop over its bytes costs ten times as much, and every head has many.
+constexpr std::uint64_t big_endian(std::uint64_t word) {
+  return std::endian::native == std::endian::big ? word : std::byteswap(word);
+}
+constexpr std::uint64_t little_endian(std::uint64_t word) {
+  return std::endian::native == std::endian::little ? word : std::byteswap(word);
+}
+
+}  // namespace detail
 
 class Reader {
  public:
@@ -23,15 +37,15 @@ class Reader {
   [[nodiscard]] std::size_t position() const { return all_.size() - rest_.size(); }
   [[nodiscard]] bool at_end() const { return ok_ && rest_.empty(); }
 
-  std::uint8_t u8() { return static_cast<std::uint8_t>(big(1)); }
-  std::uint16_t u16() { return static_cast<std::uint16_t>(big(2)); }
-  std::uint32_t u24() { return static_cast<std::uint32_t>(big(3)); }
-  std::uint32_t u32() { return static_cast<std::uint32_t>(big(4)); }
-  std::uint64_t u48() { return big(6); }
-  std::uint64_t u64() { return big(8); }
-  std::uint16_t u16_le() { return static_cast<std::uint16_t>(little(2)); }
-  std::uint32_t u32_le() { return static_cast<std::uint32_t>(little(4)); }
-  std::uint64_t u64_le() { return little(8); }
+  std::uint8_t u8() { return static_cast<std::uint8_t>(big<1>()); }
+  std::uint16_t u16() { return static_cast<std::uint16_t>(big<2>()); }
+  std::uint32_t u24() { return static_cast<std::uint32_t>(big<3>()); }
+  std::uint32_t u32() { return static_cast<std::uint32_t>(big<4>()); }
+  std::uint64_t u48() { return big<6>(); }
+  std::uint64_t u64() { return big<8>(); }
+  std::uint16_t u16_le() { return static_cast<std::uint16_t>(little<2>()); }
+  std::uint32_t u32_le() { return static_cast<std::uint32_t>(little<4>()); }
+  std::uint64_t u64_le() { return little<8>(); }
 
   void skip(std::size_t count) { static_cast<void>(bytes(count)); }
   // The next `count` bytes, or an empty span (and !ok) when there are fewer.
@@ -65,19 +79,20 @@ class Reader {
   }
 
  private:
-  std::uint64_t big(std::size_t width) {
-    std::uint64_t value = 0;
-    for (const std::byte byte : bytes(width)) value = value << 8 | std::to_integer<std::uint64_t>(byte);
-    return value;
+  // The bytes as they lie there, then zeroes.
+  template <std::size_t width>
+  std::uint64_t word() {
+    std::uint64_t word = 0;
+    if (const auto taken = bytes(width); !taken.empty()) std::memcpy(&word, taken.data(), width);
+    return word;
   }
-  std::uint64_t little(std::size_t width) {
-    std::uint64_t value = 0;
-    unsigned shift = 0;
-    for (const std::byte byte : bytes(width)) {
-      value |= std::to_integer<std::uint64_t>(byte) << shift;
-      shift += 8;
-    }
-    return value;
+  template <std::size_t width>
+  std::uint64_t big() {
+    return detail::big_endian(word<width>()) >> (64 - 8 * width);
+  }
+  template <std::size_t width>
+  std::uint64_t little() {
+    return detail::little_endian(word<width>());
   }
 
   std::span<const std::byte> all_;
@@ -94,15 +109,15 @@ class Writer {
   [[nodiscard]] std::size_t size() const { return size_; }
   [[nodiscard]] std::span<std::byte> written() const { return out_.first(size_); }
 
-  void u8(std::uint8_t value) { big(value, 1); }
-  void u16(std::uint16_t value) { big(value, 2); }
-  void u24(std::uint32_t value) { big(value, 3); }
-  void u32(std::uint32_t value) { big(value, 4); }
-  void u48(std::uint64_t value) { big(value, 6); }
-  void u64(std::uint64_t value) { big(value, 8); }
-  void u16_le(std::uint16_t value) { little(value, 2); }
-  void u32_le(std::uint32_t value) { little(value, 4); }
-  void u64_le(std::uint64_t value) { little(value, 8); }
+  void u8(std::uint8_t value) { big<1>(value); }
+  void u16(std::uint16_t value) { big<2>(value); }
+  void u24(std::uint32_t value) { big<3>(value); }
+  void u32(std::uint32_t value) { big<4>(value); }
+  void u48(std::uint64_t value) { big<6>(value); }
+  void u64(std::uint64_t value) { big<8>(value); }
+  void u16_le(std::uint16_t value) { little<2>(value); }
+  void u32_le(std::uint32_t value) { little<4>(value); }
+  void u64_le(std::uint64_t value) { little<8>(value); }
 
   // Writes `count` zeroes: reserved fields and padding.
   void skip(std::size_t count) {
@@ -127,18 +142,17 @@ class Writer {
     size_ += count;
     return place;
   }
-  void big(std::uint64_t value, std::size_t width) {
-    std::size_t shift = 8 * width;
-    for (std::byte& byte : claim(width)) {
-      shift -= 8;
-      byte = static_cast<std::byte>(value >> shift);
-    }
+  template <std::size_t width>
+  void put(std::uint64_t word) {
+    if (const auto place = claim(width); !place.empty()) std::memcpy(place.data(), &word, width);
   }
-  void little(std::uint64_t value, std::size_t width) {
-    for (std::byte& byte : claim(width)) {
-      byte = static_cast<std::byte>(value);
-      value >>= 8;
-    }
+  template <std::size_t width>
+  void big(std::uint64_t value) {
+    put<width>(detail::big_endian(value << (64 - 8 * width)));
+  }
+  template <std::size_t width>
+  void little(std::uint64_t value) {
+    put<width>(detail::little_endian(value));
   }
 
   std::span<std::byte> out_;

@@ -18,6 +18,7 @@ struct Layout {
   [[nodiscard]] std::filesystem::path database() const { return state() / "mpathd.sqlite"; }
   [[nodiscard]] std::filesystem::path control_socket() const { return run() / "mpathd.sock"; }
   [[nodiscard]] std::filesystem::path nbd_sockets() const { return run() / "nbd"; }
+  [[nodiscard]] std::filesystem::path boot_firmware() const { return root / "sys/firmware/ibft"; }
 
   // Of the target.
   [[nodiscard]] std::filesystem::path target_etc() const { return root / "etc/mptarget"; }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -21,6 +22,12 @@ constexpr std::array<std::pair<LogLevel, const char*>, 5> levels = {{{LogLevel::
                                                                      {LogLevel::debug, "debug"}}};
 
 bool is_control(char byte) { return static_cast<unsigned char>(byte) < 0x20 || byte == 0x7f; }
+
+// What is written there is a line of the kernel's log, which takes the same "<N>" as the journal.
+bool is_the_kernel_log(int fd) {
+  struct stat status {};
+  return ::fstat(fd, &status) == 0 && S_ISCHR(status.st_mode) && status.st_rdev == ::makedev(1, 11);
+}
 
 bool is_the_journal(int fd) {
   const char* stream = std::getenv("JOURNAL_STREAM");
@@ -96,12 +103,15 @@ std::string quoted(std::string_view value) {
 }
 
 StderrSink::StderrSink(Form form, int fd)
-    : fd_(fd), journal_(form == Form::journal || (form == Form::detect && is_the_journal(fd))) {}
+    : fd_(fd),
+      kernel_log_(is_the_kernel_log(fd)),
+      journal_(form == Form::journal || (form == Form::detect && (is_the_journal(fd) || kernel_log_))) {}
 
 void StderrSink::write(LogLevel level, std::string_view line) noexcept {
   fmt::memory_buffer whole;
   if (journal_) {
     fmt::format_to(fmt::appender(whole), "<{}>", static_cast<unsigned>(level));
+    if (kernel_log_) fmt::format_to(fmt::appender(whole), "{}: ", program_invocation_short_name);
   } else {
     append_time(whole);
     fmt::format_to(fmt::appender(whole), "{:<7} ", level_name(level));

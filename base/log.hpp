@@ -38,7 +38,7 @@ class LogSink {
   virtual void write(LogLevel level, std::string_view line) noexcept = 0;
 };
 
-// Standard error: `<N>line` when that is the journal (JOURNAL_STREAM names it), else `date time level line`.
+// Standard error: `<N>line` when that is the journal (JOURNAL_STREAM) or the kernel's log, else `date time level line`.
 class StderrSink final : public LogSink {
  public:
   enum class Form : std::uint8_t { detect, journal, person };
@@ -47,6 +47,7 @@ class StderrSink final : public LogSink {
 
  private:
   int fd_;
+  bool kernel_log_;
   bool journal_;
 };
 

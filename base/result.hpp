@@ -13,9 +13,10 @@ using std::error_code;
 template <typename T>
 using Result = std::expected<T, error_code>;
 
-// An errno value as the failure of a Result.
+// An errno value as a failure, and as the failure of a Result.
+[[nodiscard]] inline error_code errno_code(int error_number) { return {error_number, std::generic_category()}; }
 [[nodiscard]] inline std::unexpected<error_code> failure(int error_number) {
-  return std::unexpected(error_code(error_number, std::generic_category()));
+  return std::unexpected(errno_code(error_number));
 }
 [[nodiscard]] inline std::unexpected<error_code> failure(error_code error) { return std::unexpected(error); }
 

@@ -98,9 +98,10 @@ function(mpath_program name)
   endif()
 endfunction()
 
-# mpath_test(NAME LABEL unit USES lib...): one GoogleTest program from every .cpp of the folder; one ctest entry.
+# mpath_test(NAME LABELS unit [threads] USES lib...): one GoogleTest program from every .cpp of the folder; one ctest entry.
+# Label `threads`: what is tested has more than one; target `threads_tests` builds all of those.
 function(mpath_test name)
-  cmake_parse_arguments(ARG "" "LABEL" "USES" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "LABELS;USES" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
   add_executable(${name} ${sources})
   target_link_libraries(${name} PRIVATE ${ARG_USES} dep::gtest)
@@ -108,5 +109,8 @@ function(mpath_test name)
   mpath_use_pch(${name} mpath_test_pch)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/bin)
   add_test(NAME ${name} COMMAND ${name} --gtest_brief=1 WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-  set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT 300)
+  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 300)
+  if("threads" IN_LIST ARG_LABELS)
+    add_dependencies(threads_tests ${name})
+  endif()
 endfunction()

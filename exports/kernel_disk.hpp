@@ -33,7 +33,7 @@ struct KernelDiskSetup {
   std::string identity;                // the map's WWID: by it the kernel's entry is known again
   std::string name;                    // the map's, for people
   Log log;
-  // How long the kernel waits for a process that is gone before it fails I/O.
+  // How long the kernel waits for a process that is gone before it fails I/O, where it can be told (nbd): the others wait.
   std::chrono::seconds absence_limit{600};
   // The device is gone for good in the kernel without our doing (an administrator disconnected it). May be empty.
   std::function<void(const std::string& why)> on_lost;

@@ -79,9 +79,7 @@ bool put_socket(nl_msg* message, int socket) {
 
 bool put_common(nl_msg* message, const Connection& connection) {
   const auto limit = static_cast<std::uint64_t>(connection.absence_limit.count());
-  return ::nla_put_u64(message, NBD_ATTR_SIZE_BYTES, connection.size_bytes) == 0 &&
-         ::nla_put_u64(message, NBD_ATTR_TIMEOUT, 0) == 0 &&
-         ::nla_put_u64(message, NBD_ATTR_DEAD_CONN_TIMEOUT, limit) == 0 &&
+  return ::nla_put_u64(message, NBD_ATTR_DEAD_CONN_TIMEOUT, limit) == 0 &&
          ::nla_put_string(message, NBD_ATTR_BACKEND_IDENTIFIER, connection.identity.c_str()) == 0 &&
          put_socket(message, connection.socket);
 }
@@ -92,7 +90,9 @@ error_code outcome_of(const Result<Outcome>& answer) { return answer ? error_cod
 
 Result<unsigned> connect(const Connection& connection) {
   const auto answer = ask(NBD_CMD_CONNECT, [&](nl_msg* message) {
-    return ::nla_put_u64(message, NBD_ATTR_BLOCK_SIZE_BYTES, connection.block_size) == 0 &&
+    return ::nla_put_u64(message, NBD_ATTR_SIZE_BYTES, connection.size_bytes) == 0 &&
+           ::nla_put_u64(message, NBD_ATTR_TIMEOUT, 0) == 0 &&
+           ::nla_put_u64(message, NBD_ATTR_BLOCK_SIZE_BYTES, connection.block_size) == 0 &&
            ::nla_put_u64(message, NBD_ATTR_SERVER_FLAGS, connection.flags) == 0 && put_common(message, connection);
   });
   if (!answer) return failure(answer.error());
@@ -102,6 +102,8 @@ Result<unsigned> connect(const Connection& connection) {
   return *found;
 }
 
+// Neither with a size, for which the kernel waits until nothing is under way, while what is waits for this socket (Linux 6.9);
+// nor with a timeout, which would set io_timeout back.
 error_code reconnect(unsigned index, const Connection& connection) {
   return outcome_of(ask(NBD_CMD_RECONFIGURE, [&](nl_msg* message) {
     return ::nla_put_u32(message, NBD_ATTR_INDEX, index) == 0 && put_common(message, connection);

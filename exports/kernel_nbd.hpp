@@ -25,8 +25,9 @@ struct Connection {
 // Makes a device of a free index and yields the index. No request is ever given up for its age: while there is one
 // socket, the kernel only looks, at its io_timeout, whether a request went to a socket that is dead.
 [[nodiscard]] Result<unsigned> connect(const Connection& connection);
-// Gives the device a socket in the place of its dead one. ENOSPC: no socket of it is dead (yet).
+// Gives the device a socket in the place of its dead one; it keeps its size. ENOSPC: no socket of it is dead (yet).
 [[nodiscard]] error_code reconnect(unsigned index, const Connection& connection);
+// Waits for what is under way, on newer kernels: there has to be a socket, and somebody who answers.
 [[nodiscard]] error_code resize(unsigned index, const std::string& identity, std::uint64_t size_bytes);
 [[nodiscard]] error_code disconnect(unsigned index);
 

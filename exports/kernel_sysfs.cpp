@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <vector>
 
 #include "base/unique_fd.hpp"
@@ -17,8 +18,6 @@ namespace mpath {
 namespace {
 
 constexpr std::size_t attribute_bytes_max = 4096;  // a page: what sysfs gives
-
-error_code errno_code(int number) { return {number, std::generic_category()}; }
 
 // The disk and its partitions: their names below /dev.
 std::vector<std::string> parts_of(const std::string& device) {
@@ -60,6 +59,14 @@ Result<std::string> read_attribute(const std::filesystem::path& file) {
   return line.substr(0, line.find('\n'));
 }
 
+Result<std::uint64_t> read_number(const std::filesystem::path& file) {
+  const auto text = read_attribute(file);
+  if (!text) return failure(text.error());
+  std::uint64_t number = 0;
+  if (std::from_chars(text->data(), text->data() + text->size(), number).ec != std::errc{}) return failure(EINVAL);
+  return number;
+}
+
 error_code write_attribute(const std::filesystem::path& file, std::string_view value) {
   const UniqueFd fd(::open(file.c_str(), O_WRONLY | O_CLOEXEC));
   if (fd.get() < 0) return errno_code(errno);
@@ -67,6 +74,12 @@ error_code write_attribute(const std::filesystem::path& file, std::string_view v
   const ssize_t written = ::write(fd.get(), value.data(), value.size());
   if (written < 0) return errno_code(errno);
   return static_cast<std::size_t>(written) == value.size() ? error_code{} : errno_code(EIO);
+}
+
+error_code set_attribute(const std::filesystem::path& file, std::string_view value) {
+  const auto now = read_attribute(file);
+  if (now && *now == value) return {};
+  return write_attribute(file, value);
 }
 
 bool module_is_loaded(const std::string& name) {

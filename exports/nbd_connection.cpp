@@ -20,10 +20,6 @@ constexpr std::size_t direct_bytes = std::size_t{16} << 10;  // payloads from he
 constexpr int receive_rounds_max = 8;      // receives per wake, so that one client cannot hold the shard
 constexpr std::size_t chunk_requests = 64;
 
-error_code errno_code(int number) {
-  return {number, std::generic_category()};
-}
-
 }  // namespace
 
 struct NbdConnection::Request : BlockRequest {

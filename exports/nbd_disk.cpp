@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <boost/asio/post.hpp>
-#include <charconv>
 
 #include "base/event.hpp"
 #include "base/offload.hpp"
@@ -28,6 +27,7 @@ using boost::asio::awaitable;
 // more often in its log that a request takes long, when all paths are down.
 constexpr auto look_interval = "3000";  // milliseconds
 constexpr std::uint64_t request_kib_wanted = 1024;
+constexpr std::uint64_t sector_bytes = 512;  // of the kernel's own sizes
 // A process that was killed a moment ago: the kernel has not yet heard that its socket is dead.
 constexpr auto dead_socket_limit = std::chrono::seconds(5);
 constexpr auto dead_socket_pause = std::chrono::milliseconds(50);
@@ -35,13 +35,9 @@ constexpr auto dead_socket_pause = std::chrono::milliseconds(50);
 // Larger requests than the 128 KiB of the start; what the kernel does not take is left as it is.
 void tune(const std::string& device) {
   const std::filesystem::path queue = std::filesystem::path("/sys/block") / device / "queue";
-  static_cast<void>(write_attribute(queue / "io_timeout", look_interval));
-  std::uint64_t most = request_kib_wanted;
-  if (const auto limit = read_attribute(queue / "max_hw_sectors_kb")) {
-    std::uint64_t number = 0;
-    if (std::from_chars(limit->data(), limit->data() + limit->size(), number).ec == std::errc{}) most = std::min(most, number);
-  }
-  static_cast<void>(write_attribute(queue / "max_sectors_kb", std::to_string(most)));
+  static_cast<void>(set_attribute(queue / "io_timeout", look_interval));
+  const std::uint64_t most = std::min(read_number(queue / "max_hw_sectors_kb").value_or(request_kib_wanted), request_kib_wanted);
+  static_cast<void>(set_attribute(queue / "max_sectors_kb", std::to_string(most)));
 }
 
 class NbdDisk final : public KernelDisk {
@@ -111,7 +107,7 @@ awaitable<error_code> NbdDisk::open_export() {
     return export_->open();
   };
   limits_ = co_await run_on(setup_.shard, open);
-  co_return limits_.size_bytes > 0 ? error_code{} : error_code(EINVAL, std::generic_category());
+  co_return limits_.size_bytes > 0 ? error_code{} : errno_code(EINVAL);
 }
 
 kernel_nbd::Connection NbdDisk::connection(int socket) const {
@@ -127,13 +123,14 @@ kernel_nbd::Connection NbdDisk::connection(int socket) const {
 awaitable<error_code> NbdDisk::connect() {
   std::array<int, 2> ends{};
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends.data()) != 0) {
-    co_return error_code(errno, std::generic_category());
+    co_return errno_code(errno);
   }
   auto ours = std::make_shared<UniqueFd>(ends[0]);
   const UniqueFd kernels(ends[1]);
   auto admit = [this, ours] { export_->admit(std::move(*ours), NbdAgreement{.export_name = setup_.name}, {}); };
   co_await run_on(setup_.shard, admit);
   const kernel_nbd::Connection wanted = connection(kernels.get());
+  const bool made_before = index_.has_value();
   if (!index_) {
     auto make = [&wanted] { return kernel_nbd::connect(wanted); };
     const auto made = co_await offload(setup_.blocking, make);
@@ -150,8 +147,12 @@ awaitable<error_code> NbdDisk::connect() {
     }
   }
   device_ = "nbd" + std::to_string(*index_);
-  auto set = [this] { tune(device_); };
-  co_await offload(setup_.blocking, set);
+  auto set = [this] {
+    tune(device_);
+    return read_number("/sys/block/" + device_ + "/size");
+  };
+  const auto size = co_await offload(setup_.blocking, set);
+  if (made_before && size && *size * sector_bytes != limits_.size_bytes) co_await resize(limits_.size_bytes);
   co_return error_code{};
 }
 
@@ -186,7 +187,7 @@ awaitable<void> NbdDisk::resize(std::uint64_t size_bytes) {
 awaitable<error_code> NbdDisk::detach(bool force) {
   if (state_ == State::attached && !force) {
     auto look = [this] { return is_in_use(device_); };
-    if (co_await offload(setup_.blocking, look)) co_return error_code(EBUSY, std::generic_category());
+    if (co_await offload(setup_.blocking, look)) co_return errno_code(EBUSY);
   }
   const bool attached = std::exchange(state_, State::ending) == State::attached;
   co_await tasks_.close();

@@ -37,10 +37,6 @@ constexpr int accepts_per_wake = 16;
 constexpr int unix_send_buffer = 1 << 20;
 constexpr std::chrono::milliseconds out_of_files_pause{100};
 
-error_code errno_code(int number) {
-  return {number, std::generic_category()};
-}
-
 int socket_option(int fd, int name) {
   int value = 0;
   socklen_t size = sizeof value;

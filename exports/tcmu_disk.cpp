@@ -242,8 +242,8 @@ awaitable<error_code> TcmuDisk::detach(bool force) {
   if (!attached_) co_return error_code{};
   if (!force) {
     auto look = [this] { return is_in_use(device_); };
-    if (co_await offload(setup_.blocking, look)) co_return error_code(EBUSY, std::generic_category());
-    if (serving_ && !co_await is_quiet()) co_return error_code(EBUSY, std::generic_category());
+    if (co_await offload(setup_.blocking, look)) co_return errno_code(EBUSY);
+    if (serving_ && !co_await is_quiet()) co_return errno_code(EBUSY);
   }
   attached_ = false;
   co_await tasks_.close();

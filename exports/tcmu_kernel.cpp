@@ -11,6 +11,7 @@
 #include <charconv>
 #include <string_view>
 
+#include "base/stable_hash.hpp"
 #include "exports/kernel_sysfs.hpp"
 
 namespace mpath {
@@ -28,8 +29,6 @@ constexpr unsigned data_area_mib = 128;  // payloads under way; more wait in the
 // no kernel's arithmetic overflows over it.
 constexpr auto patience = "2000000";
 
-error_code errno_code(int number) { return {number, std::generic_category()}; }
-
 // What is no plain character becomes %XX: of file names and of the kernel's comma lists.
 std::string plain(std::string_view text) {
   std::string out;
@@ -38,13 +37,6 @@ std::string plain(std::string_view text) {
     out += fine ? std::string(1, c) : fmt::format("%{:02X}", static_cast<unsigned char>(c));
   }
   return out.substr(0, 180);
-}
-
-// FNV-1a: the same number for the same identity in every build.
-std::uint64_t fingerprint(std::string_view text) {
-  std::uint64_t hash = 0xcbf29ce484222325;
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  return hash;
 }
 
 error_code make_directory(const fs::path& place) {
@@ -70,8 +62,8 @@ TcmuKernel::TcmuKernel(const std::string& identity)
     : name_("mpathd-" + plain(identity)),
       config_("mpathd/" + plain(identity)),
       // NAA 3: given locally.
-      port_(fmt::format("naa.3{:015x}", fingerprint(identity) >> 4)),
-      initiator_(fmt::format("naa.3{:015x}", fingerprint(identity + " initiator") >> 4)) {}
+      port_(fmt::format("naa.3{:015x}", stable_hash(identity) >> 4)),
+      initiator_(fmt::format("naa.3{:015x}", stable_hash(identity + " initiator") >> 4)) {}
 
 error_code TcmuKernel::prepare() {
   // What is part of the kernel cannot always be seen: the directories below tell.
@@ -221,13 +213,7 @@ error_code TcmuKernel::set_size(std::uint64_t size_bytes, const std::string& dis
   return write_attribute(fs::path("/sys/class/block") / disk / "device" / "rescan", "1");
 }
 
-std::uint64_t TcmuKernel::size() const {
-  std::uint64_t bytes = 0;
-  if (const auto text = read_attribute(backstore_ / "attrib" / "dev_size")) {
-    static_cast<void>(std::from_chars(text->data(), text->data() + text->size(), bytes));
-  }
-  return bytes;
-}
+std::uint64_t TcmuKernel::size() const { return read_number(backstore_ / "attrib" / "dev_size").value_or(0); }
 
 error_code TcmuKernel::set_offline(const std::string& disk) const {
   return write_attribute(fs::path("/sys/class/block") / disk / "device" / "state", "offline");

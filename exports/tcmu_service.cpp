@@ -209,7 +209,7 @@ void TcmuService::take_all() {
 
 void TcmuService::begin(Request& request) {
   if (refusing_) return answer(request, {scsi::Status::check_condition, scsi::sense::no_medium});
-  if (attention_ && attention_wanted(request)) {
+  if (attention_ && scsi::tells_unit_attention(static_cast<scsi::Opcode>(request.entry.cdb.bytes[0]))) {
     const scsi::Sense attention = *attention_;
     attention_.reset();
     return answer(request, {scsi::Status::check_condition, attention});
@@ -238,18 +238,6 @@ void TcmuService::begin(Request& request) {
       request.status = BlockStatus::ok;
       return submit_ranges(request);
     }
-  }
-}
-
-// SPC-4 5.14: these are carried out whatever attention is pending.
-bool TcmuService::attention_wanted(const Request& request) const {
-  switch (static_cast<scsi::Opcode>(request.entry.cdb.bytes[0])) {
-    case scsi::Opcode::inquiry:
-    case scsi::Opcode::report_luns:
-    case scsi::Opcode::request_sense:
-      return false;
-    default:
-      return true;
   }
 }
 

@@ -88,7 +88,6 @@ class TcmuService final : private BlockDeviceObserver {
   void submit_ranges(Request& request);
   void submit_pass(Request& request);
   void emulate(Request& request);
-  [[nodiscard]] bool attention_wanted(const Request& request) const;
 
   static void block_done(BlockRequest& base) noexcept;
   static void pass_done(ScsiRequest& base) noexcept;

@@ -25,8 +25,6 @@ constexpr char control_path[] = "/dev/ublk-control";
 constexpr std::uint32_t no_device = 0xffffffff;
 constexpr char class_path[] = "/sys/class/ublk-char";
 
-error_code errno_code(int number) { return {number, std::generic_category()}; }
-
 // The device, or the errno.
 Result<int> open_device() {
   int fd = ::open(control_path, O_RDWR | O_CLOEXEC);

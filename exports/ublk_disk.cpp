@@ -45,7 +45,6 @@ constexpr seconds quiesce_limit{1};
 // of a request fires; while we live that timer is only wound up again.
 constexpr milliseconds request_timer{1000};
 
-error_code errno_code(int number) { return {number, std::generic_category()}; }
 std::string node_of(std::uint32_t id) { return "ublkb" + std::to_string(id); }
 
 // For work on the pool.
@@ -161,7 +160,7 @@ awaitable<Result<std::string>> UblkDisk::do_attach() {
 
 awaitable<void> UblkDisk::finish() {
   const std::string timer = "/sys/block/" + node_of(*id_) + "/queue/io_timeout";
-  auto wind = [timer] { return write_attribute(timer, std::to_string(request_timer.count())); };
+  auto wind = [timer] { return set_attribute(timer, std::to_string(request_timer.count())); };
   static_cast<void>(co_await offload(setup_.blocking, wind));
   auto observe = [this] {
     setup_.device.add_observer(*this);

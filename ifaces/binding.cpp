@@ -13,10 +13,6 @@
 namespace mpath {
 namespace {
 
-error_code errno_code(int number) {
-  return {number, std::generic_category()};
-}
-
 // A socket address of either family, port zero.
 struct SourceAddress {
   sockaddr_storage storage{};

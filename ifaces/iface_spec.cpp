@@ -35,6 +35,10 @@ std::string lower(std::string text) {
   return text;
 }
 
+bool has_address(const Nic& nic, const std::string& address) {
+  return std::ranges::find(nic.addresses, address, &NicAddress::address) != nic.addresses.end();
+}
+
 Result<const Nic*> by_name(std::span<const Nic> nics, const std::string& name) {
   const auto found = std::ranges::find(nics, name, &Nic::name);
   if (found == nics.end()) return failure(IfaceErrc::no_such_nic);
@@ -42,8 +46,9 @@ Result<const Nic*> by_name(std::span<const Nic> nics, const std::string& name) {
 }
 
 // Bonds, bridges and VLANs share the address of what is below them. Meant is the device that carries the traffic
-// itself: not the port of a bond or bridge, and not what sits on top of another candidate.
-Result<const Nic*> by_mac(std::span<const Nic> nics, const std::string& mac) {
+// itself: not the port of a bond or bridge, and not what sits on top of another candidate; but where an address is given,
+// the one that has it.
+Result<const Nic*> by_mac(std::span<const Nic> nics, const std::string& mac, const std::string& address) {
   std::vector<const Nic*> candidates;
   for (const Nic& nic : nics) {
     if (!nic.loopback && nic.mac == mac) candidates.push_back(&nic);
@@ -56,6 +61,9 @@ Result<const Nic*> by_mac(std::span<const Nic> nics, const std::string& mac) {
   const auto is_candidate = [&candidates](unsigned index) {
     return index != 0 && std::ranges::find(candidates, index, &Nic::index) != candidates.end();
   };
+  for (const Nic* nic : candidates) {
+    if (!address.empty() && has_address(*nic, address)) return nic;
+  }
   std::vector<const Nic*> carriers;
   for (const Nic* nic : candidates) {
     if (!is_candidate(nic->master) && !is_candidate(nic->lower)) carriers.push_back(nic);
@@ -63,10 +71,6 @@ Result<const Nic*> by_mac(std::span<const Nic> nics, const std::string& mac) {
   if (candidates.empty()) return failure(IfaceErrc::no_such_nic);
   if (carriers.size() != 1) return failure(IfaceErrc::ambiguous);
   return carriers.front();
-}
-
-bool has_address(const Nic& nic, const std::string& address) {
-  return std::ranges::find(nic.addresses, address, &NicAddress::address) != nic.addresses.end();
 }
 
 }  // namespace
@@ -105,7 +109,7 @@ Result<Binding> resolve(const IfaceSpec& spec, std::span<const Nic> nics) {
     if (!spec.ipaddress.empty() && std::ranges::none_of(nics, has)) return failure(IfaceErrc::no_address);
     return binding;
   }
-  const auto nic = spec.hwaddress.empty() ? by_name(nics, spec.net_ifacename) : by_mac(nics, lower(spec.hwaddress));
+  const auto nic = spec.hwaddress.empty() ? by_name(nics, spec.net_ifacename) : by_mac(nics, lower(spec.hwaddress), spec.ipaddress);
   if (!nic) return failure(nic.error());
   if (!spec.ipaddress.empty() && !has_address(**nic, spec.ipaddress)) return failure(IfaceErrc::no_address);
   binding.net_ifacename = (*nic)->name;

@@ -1,5 +1,7 @@
 #include "initiator/boot_firmware.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
@@ -7,6 +9,7 @@
 #include <optional>
 
 #include "db/settings.hpp"
+#include "wire/scsi_cdb.hpp"
 
 namespace mpath {
 namespace {
@@ -96,6 +99,14 @@ Result<BootFirmware> read_boot_firmware(const std::filesystem::path& directory) 
   };
   if (!std::ranges::all_of(firmware.targets, has_nic)) return failure(EPROTO);
   return firmware;
+}
+
+bool boots_from(const BootFirmware& firmware, const std::string& target_name, scsi::Lun lun) {
+  // As the kernel writes it, which cannot be read back for certain.
+  std::string text;
+  for (const std::byte byte : scsi::lun_field(lun)) text += fmt::format("{:x}", static_cast<unsigned>(byte));
+  const auto same = [&](const BootTarget& target) { return target.name == target_name && target.lun == text; };
+  return std::ranges::any_of(firmware.targets, same);
 }
 
 }  // namespace mpath

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "wire/scsi.hpp"
 
 namespace mpath {
 
@@ -37,5 +38,8 @@ struct BootFirmware {
 
 // Blocks. Fails with ENOENT where there is no such table, and with EPROTO when an entry of it makes no sense.
 [[nodiscard]] Result<BootFirmware> read_boot_firmware(const std::filesystem::path& directory);
+
+// One of the targets is this one, with this unit.
+[[nodiscard]] bool boots_from(const BootFirmware& firmware, const std::string& target_name, scsi::Lun lun);
 
 }  // namespace mpath

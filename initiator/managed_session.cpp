@@ -172,6 +172,15 @@ awaitable<void> ManagedSession::refresh() {
   });
 }
 
+awaitable<bool> ManagedSession::end_former_of(std::shared_ptr<ManagedSession> lost, TimePoint deadline) {
+  auto end = [self = shared_from_this(), lost = std::move(lost), deadline](const auto& answer) {
+    if (!self->nexus_ || !lost->nexus_) return answer(false);
+    lost->nexus_->had_session_in(static_cast<std::uint16_t>(lost->key().tpgt));
+    self->nexus_->fence_by_reinstatement(*lost->nexus_, deadline, answer);
+  };
+  co_return co_await ask_on<bool>(shard_, std::move(end));
+}
+
 ManagedSession::Look ManagedSession::look() const {
   Look look;
   if (!nexus_) return look;

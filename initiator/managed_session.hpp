@@ -72,6 +72,10 @@ class ManagedSession final : public std::enable_shared_from_this<ManagedSession>
   [[nodiscard]] unsigned index() const { return identity_.index; }
   [[nodiscard]] Shard& shard() { return shard_; }
 
+  // The session that an earlier process had in the place of `lost` is ended from here: by a login over this one's NIC and
+  // portal, which is to be of the same target and portal group. False: it could not be.
+  [[nodiscard]] boost::asio::awaitable<bool> end_former_of(std::shared_ptr<ManagedSession> lost, TimePoint deadline);
+
   // Without devices, which only the maps know.
   [[nodiscard]] boost::asio::awaitable<SessionReport> report();
 

@@ -15,7 +15,7 @@ namespace {
 std::string iface_name(unsigned nic) { return fmt::format("ibft{}", nic); }
 
 Outcome<BootFirmware> read(Context& context) {
-  const auto directory = context.layout.root / "sys/firmware/ibft";
+  const auto directory = context.layout.boot_firmware();
   auto firmware = read_boot_firmware(directory);
   if (firmware && !firmware->targets.empty()) return *std::move(firmware);
   if (!firmware && firmware.error() != std::errc::no_such_file_or_directory) {
@@ -25,7 +25,9 @@ Outcome<BootFirmware> read(Context& context) {
 }
 
 db::Settings iface_settings(const BootFirmware& firmware, unsigned nic) {
-  db::Settings settings{{"iface.hwaddress", std::ranges::find(firmware.nics, nic, &BootNic::index)->mac}};
+  const BootNic& found = *std::ranges::find(firmware.nics, nic, &BootNic::index);
+  // A VLAN has the MAC of the NIC below it; its address tells them apart.
+  db::Settings settings{{"iface.hwaddress", found.mac}, {"iface.ipaddress", found.vlan != 0 ? found.address : ""}};
   if (!firmware.initiator_name.empty()) settings["iface.initiatorname"] = firmware.initiator_name;
   return settings;
 }

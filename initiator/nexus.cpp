@@ -361,7 +361,7 @@ void Nexus::fence(SessionConfig config, std::optional<scsi::Lun> reset, Nexus* l
 void Nexus::reinstated(bool fenced) {
   being_reinstated_ = false;
   if (!fenced && up()) fenced = true;  // we were quicker
-  if (fenced && !up()) ++generation_;
+  if (fenced && !up() && generation_ > 0) ++generation_;
   if (log_) log_->notice("{} by another path", fenced ? "fenced" : "could not be fenced");
   for (const auto& done : std::exchange(reinstated_waiters_, {})) done(fenced);
 }

@@ -50,6 +50,10 @@ class Nexus final : public ScsiPort, private SessionListener {
   [[nodiscard]] const SessionInfo* info() const;          // null unless logged in
   [[nodiscard]] SessionCounters counters() const;          // summed over sessions
   [[nodiscard]] const std::optional<SessionFailure>& last_failure() const { return last_failure_; }
+  // Before any session: one that an earlier process had was in this group, so that it can be ended from another nexus.
+  void had_session_in(std::uint16_t portal_group) {
+    if (portal_group_ == 0) portal_group_ = portal_group;
+  }
 
   // ScsiPort
   [[nodiscard]] bool up() const override;

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <optional>
 
+#include "base/stable_hash.hpp"
 #include "db/settings.hpp"
 
 namespace mpath {
@@ -142,7 +143,7 @@ std::expected<NodeConfig, std::string> node_config(const db::NodeRecord& record,
   session.address = around.address;
   session.port = record.key.port;
   session.binding = around.binding;
-  session.isid = isid_of(record.key, around.index);
+  session.isid = isid_of(record.key, around.index, around.instance);
   const std::string transport = reader.text("iface.transport_name");
   if (!transport.empty() && transport != "tcp") reader.complain(fmt::format("iface.transport_name = {}: only tcp is available", transport));
   if (session.initiator_name.empty()) reader.complain("no initiator name: initiatorname.iscsi has no InitiatorName line");
@@ -163,15 +164,11 @@ bool has_startup(const db::NodeRecord& record, std::string_view word) {
   return reader.text("node.startup") == word || reader.text("node.conn[0].startup") == word;
 }
 
-std::uint64_t stable_hash(std::string_view text) {
-  std::uint64_t hash = 0xcbf29ce484222325;
-  for (const unsigned char c : text) hash = (hash ^ c) * 0x100000001b3;
-  return hash;
-}
-
-Isid isid_of(const db::NodeKey& key, unsigned index) {
+Isid isid_of(const db::NodeKey& key, unsigned index, const std::string& instance) {
   // Not the portal group tag: discovery may learn it later. FNV's low bits are its better ones after a final mix.
-  std::uint64_t hash = stable_hash(fmt::format("{}\n{}\n{}\n{}\n{}", key.target_name, key.address, key.port, key.iface, index));
+  std::string text = fmt::format("{}\n{}\n{}\n{}\n{}", key.target_name, key.address, key.port, key.iface, index);
+  if (!instance.empty()) text += "\n" + instance;
+  std::uint64_t hash = stable_hash(text);
   hash ^= hash >> 32;
   hash *= 0x9e3779b97f4a7c15;
   hash ^= hash >> 29;

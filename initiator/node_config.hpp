@@ -37,6 +37,7 @@ struct NodeSurroundings {
   std::string address;         // numeric form of the record's address
   Binding binding;             // of its iface
   unsigned index = 0;          // which of the record's nr_sessions
+  std::string instance;        // which mpathd of this machine; empty: the usual one
 };
 
 // The session of `record`, or one line that says which setting cannot be met.
@@ -49,10 +50,8 @@ struct NodeSurroundings {
 [[nodiscard]] bool has_startup(const db::NodeRecord& record, std::string_view word);
 
 // The initiator port of this path (RFC 7143, 11.12.5: type 10b, random): the same for the same record at every login and
-// after every restart, so that a login ends what an earlier one left; different for every other path.
-[[nodiscard]] Isid isid_of(const db::NodeKey& key, unsigned index);
-
-// A number that is the same on every machine and in every release: picks shards, makes ISIDs. (FNV-1a)
-[[nodiscard]] std::uint64_t stable_hash(std::string_view text);
+// after every restart, so that a login ends what an earlier one left; different for every other path, and for every other
+// mpathd of this machine, so that two with the same record do not end each other's sessions.
+[[nodiscard]] Isid isid_of(const db::NodeKey& key, unsigned index, const std::string& instance = {});
 
 }  // namespace mpath

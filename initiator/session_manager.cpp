@@ -9,10 +9,13 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "base/boot_id.hpp"
 #include "base/control_server.hpp"
 #include "base/event.hpp"
+#include "base/latest_file.hpp"
 #include "base/offload.hpp"
 #include "base/sleep.hpp"
+#include "base/stable_hash.hpp"
 #include "base/system_clock.hpp"
 #include "base/task_group.hpp"
 #include "base/within.hpp"
@@ -33,6 +36,7 @@ using SessionPtr = std::shared_ptr<ManagedSession>;
 constexpr auto outcome_limit = std::chrono::seconds(90);
 constexpr auto devices_limit = std::chrono::seconds(2);
 constexpr auto return_look = std::chrono::milliseconds(20);
+constexpr auto return_time = std::chrono::seconds(1);  // that a login may take before another session ends the one of before
 constexpr auto rescan_limit = std::chrono::seconds(30);
 
 struct OneResult {
@@ -102,11 +106,14 @@ struct SessionManager::Impl {
                .clock = clock,
                .factory = setup.factory,
                .listener = setup.listener,
-               .sources = {.open_store = setup.open_store, .layout = setup.layout},
+               .sources = {.open_store = setup.open_store, .layout = setup.layout, .instance = setup.instance},
                .preparing = setup.preparing,
                .log = setup.log,
                .spawn = [this](awaitable<void> task) { tasks.spawn(std::move(task)); }},
-        saved(setup.control.get_executor()) {}
+        file(setup.control.get_executor(), setup.blocking, wanted_file(), [this](error_code error) {
+          if (!setup.log) return;
+          setup.log->error("sessions cannot be remembered over a restart: {}: {}", wanted_file().string(), error.message());
+        }) {}
 
   // --- the set of sessions ---
   [[nodiscard]] SessionPtr by_sid(unsigned sid) const {
@@ -119,7 +126,6 @@ struct SessionManager::Impl {
   [[nodiscard]] SessionPtr add(const db::NodeKey& key, unsigned index, bool patient);
   [[nodiscard]] awaitable<void> live(SessionPtr session);
   [[nodiscard]] std::filesystem::path wanted_file() const { return setup.layout.state() / "sessions.json"; }
-  [[nodiscard]] awaitable<void> save();
 
   // --- verbs ---
   [[nodiscard]] awaitable<HandlerResult> on_login(json args);
@@ -143,6 +149,8 @@ struct SessionManager::Impl {
   };
   [[nodiscard]] Wanted read_wanted() const;  // blocks
   [[nodiscard]] awaitable<void> start(std::function<void()> started);
+  [[nodiscard]] std::vector<SessionPtr> not_returned() const;
+  [[nodiscard]] awaitable<void> end_forerunners(TimePoint deadline);
   [[nodiscard]] awaitable<void> stop(std::chrono::milliseconds limit);
 
   Setup setup;
@@ -151,13 +159,14 @@ struct SessionManager::Impl {
   ManagedSession::Surroundings around;
   std::map<unsigned, SessionPtr> sessions;  // by SID
   std::vector<std::weak_ptr<ManagedSession>> returning;  // those that start() set going
+  TimePoint returning_since;
+  std::set<unsigned> ended_for;  // SIDs of them, whose forerunners were ended by others
   unsigned last_sid = 0;
   bool stopping = false;
 
   std::set<db::NodeKey> wanted;  // logged in by hand
-  std::uint64_t wanted_version = 0, saved_version = 0;
-  bool saving = false;
-  Event saved;  // a save has ended
+  const std::string boot = read_boot_id();
+  LatestFile file;  // of them
 };
 
 // --- the set of sessions ---------------------------------------------------------------------------------------------
@@ -204,28 +213,6 @@ SessionPtr SessionManager::Impl::add(const db::NodeKey& key, unsigned index, boo
 awaitable<void> SessionManager::Impl::live(SessionPtr session) {
   co_await session->run();
   sessions.erase(session->sid());
-}
-
-// Returns when what is wanted now is in the file, or could not be written.
-awaitable<void> SessionManager::Impl::save() {
-  const std::uint64_t mine = ++wanted_version;
-  while (saved_version < mine) {
-    if (saving) {
-      co_await saved.wait();
-      continue;
-    }
-    saving = true;
-    saved.clear();
-    const std::uint64_t version = wanted_version;
-    auto write = [file = wanted_file(), keys = wanted] { return save_wanted(file, keys); };
-    const error_code error = co_await offload(setup.blocking, write);
-    if (error && setup.log) {
-      setup.log->error("sessions cannot be remembered over a restart: {}: {}", wanted_file().string(), error.message());
-    }
-    saved_version = version;
-    saving = false;
-    saved.set();
-  }
 }
 
 // --- login -----------------------------------------------------------------------------------------------------------
@@ -297,7 +284,7 @@ awaitable<std::vector<OneResult>> SessionManager::Impl::log_in_node(db::NodeKey 
     results.push_back(co_await outcome_of(session, keep_trying));
     any = any || results.back().code == ExitCode::success;
   }
-  if (any && wanted.insert(key).second) co_await save();
+  if (any && wanted.insert(key).second) co_await file.save(format_wanted(wanted, boot));
   co_return results;
 }
 
@@ -339,7 +326,7 @@ awaitable<HandlerResult> SessionManager::Impl::on_logout(json args) {
     const bool last = std::ranges::all_of(same, [](const SessionPtr& other) { return other->leaving(); });
     if (last) changed = wanted.erase(session->key()) > 0 || changed;
   }
-  if (changed) co_await save();
+  if (changed) co_await file.save(format_wanted(wanted, boot));
   for (std::size_t index = 0; index < some.size(); ++index) tasks.spawn(log_out(batch, index, some[index]));
   if (!args.value("wait", true)) co_return json{{"results", json::array()}};
   const bool cancelled = co_await batch->done.wait();
@@ -431,7 +418,7 @@ awaitable<HandlerResult> SessionManager::Impl::on_rescan(json args) {
 
 SessionManager::Impl::Wanted SessionManager::Impl::read_wanted() const {
   Wanted wanted_now;
-  if (auto by_hand = load_wanted(wanted_file())) {
+  if (auto by_hand = load_wanted(wanted_file(), boot)) {
     wanted_now.by_hand = std::move(*by_hand);
   } else {
     wanted_now.complaints.push_back(fmt::format("{}: {}; only automatic nodes are logged in", wanted_file().string(), by_hand.error().message()));
@@ -463,6 +450,7 @@ awaitable<void> SessionManager::Impl::start(std::function<void()> started) {
     for (const auto& complaint : found.complaints) setup.log->error("{}", complaint);
   }
   wanted.insert(found.by_hand.begin(), found.by_hand.end());
+  returning_since = clock.now();
   for (const auto& [key, count] : found.nodes) {
     std::set<unsigned> taken;  // a login by hand may have been quicker
     for (const auto& session : by_key(key)) taken.insert(session->index());
@@ -471,6 +459,32 @@ awaitable<void> SessionManager::Impl::start(std::function<void()> started) {
     }
   }
   if (started) started();
+}
+
+// Of whose forerunners the targets may still have something.
+std::vector<SessionPtr> SessionManager::Impl::not_returned() const {
+  std::vector<SessionPtr> some;
+  for (const auto& each : returning) {
+    const SessionPtr session = each.lock();
+    if (session != nullptr && !session->established() && !session->leaving() && !ended_for.contains(session->sid())) some.push_back(session);
+  }
+  return some;
+}
+
+// From sessions of the same portal group, for those that cannot come there by themselves, or have had time enough for it.
+awaitable<void> SessionManager::Impl::end_forerunners(TimePoint deadline) {
+  const bool late = clock.now() >= returning_since + return_time;
+  for (const SessionPtr& lost : not_returned()) {
+    if (lost->key().tpgt < 0 || (!late && !lost->failure())) continue;
+    const auto helps = [&lost](const auto& item) {
+      const db::NodeKey& key = item.second->key();
+      return key.target_name == lost->key().target_name && key.tpgt == lost->key().tpgt && item.second->established() && !item.second->leaving();
+    };
+    const auto helper = std::ranges::find_if(sessions, helps);
+    if (helper == sessions.end()) continue;
+    const SessionPtr by = helper->second;
+    if (co_await by->end_former_of(lost, std::min(deadline, clock.now() + return_time))) ended_for.insert(lost->sid());
+  }
 }
 
 awaitable<void> SessionManager::Impl::stop(std::chrono::milliseconds limit) {
@@ -506,16 +520,13 @@ void SessionManager::register_verbs(control::Server& server) {
 void SessionManager::start(std::function<void()> started) { impl_->tasks.spawn(impl_->start(std::move(started))); }
 
 awaitable<bool> SessionManager::all_returned(TimePoint deadline) {
-  const auto missing = [](const std::weak_ptr<ManagedSession>& each) {
-    const SessionPtr session = each.lock();
-    return session != nullptr && !session->established() && !session->leaving();
-  };
-  while (std::ranges::any_of(impl_->returning, missing)) {
+  for (;;) {
+    co_await impl_->end_forerunners(deadline);
+    if (impl_->not_returned().empty()) co_return true;
     const TimePoint now = impl_->clock.now();
     if (now >= deadline || impl_->stopping) co_return false;
     if (co_await sleep_until(impl_->clock, std::min(deadline, now + return_look))) co_return false;
   }
-  co_return true;
 }
 
 std::vector<db::NodeKey> SessionManager::keys() const {

@@ -63,6 +63,7 @@ class SessionManager {
     AttachedDevices attached;           // may be empty: no devices are shown
     std::optional<Log> log{};           // nothing: nothing is logged
     RescanSession rescan{};             // may be empty: a rescan is answered "not supported"
+    std::string instance{};             // as NodeSurroundings has it
     ReconnectPolicy preparing{.first = std::chrono::seconds(1), .longest = std::chrono::seconds(10)};  // NIC or host name missing
   };
   explicit SessionManager(Setup setup);
@@ -75,8 +76,9 @@ class SessionManager {
   // is tried for ever in the background. `started` runs when all have been set going (not: logged in).
   void start(std::function<void()> started = {});
 
-  // Waits until every session that start() set going has logged in once, at most until `deadline`; true: all have. A
-  // login has the ISID of the process before us and so ends what that one had left at the target.
+  // Waits until nothing that an earlier process had left at the targets can be carried out any more, at most until
+  // `deadline`; true: so it is. Every session that start() set going has logged in once, which with the ISID of that process
+  // ends what it had there; or, where its NIC or portal does not answer, another one has done so in its place.
   [[nodiscard]] boost::asio::awaitable<bool> all_returned(TimePoint deadline);
   // The records of the sessions that there are, each once.
   [[nodiscard]] std::vector<db::NodeKey> keys() const;

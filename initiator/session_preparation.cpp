@@ -83,7 +83,8 @@ std::expected<PreparedSession, LoginFailure> prepare_session(const PreparationSo
   const auto addresses = numeric_addresses(key.address, binding->net_ifacename);
   if (!addresses) return failed(ExitCode::connection_failure, fmt::format("cannot resolve {}: {}", key.address, addresses.error().message()));
 
-  auto config = node_config(*record, {.initiator_name = *name, .address = addresses->front(), .binding = *binding, .index = index});
+  auto config = node_config(*record, {.initiator_name = *name, .address = addresses->front(), .binding = *binding, .index = index,
+                                       .instance = sources.instance});
   if (!config) return failed(ExitCode::invalid_argument, config.error());
   prepared.config = std::move(*config);
   return prepared;

@@ -30,6 +30,7 @@ struct PreparedSession {
 struct PreparationSources {
   std::function<Result<std::unique_ptr<db::Store>>()> open_store;
   Layout layout;
+  std::string instance{};  // as NodeSurroundings has it
 };
 
 [[nodiscard]] std::expected<PreparedSession, LoginFailure> prepare_session(const PreparationSources& sources, const db::NodeKey& key,

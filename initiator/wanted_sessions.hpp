@@ -19,9 +19,7 @@ namespace mpath {
 // Empty for another boot; EPROTO for what is not such a file.
 [[nodiscard]] Result<std::set<db::NodeKey>> parse_wanted(std::string_view text, std::string_view boot_id);
 
-// Replaces the file, whole or not at all, and durable when it returns. 0600.
-[[nodiscard]] error_code save_wanted(const std::filesystem::path& file, const std::set<db::NodeKey>& keys);
 // No file: nothing is wanted.
-[[nodiscard]] Result<std::set<db::NodeKey>> load_wanted(const std::filesystem::path& file);
+[[nodiscard]] Result<std::set<db::NodeKey>> load_wanted(const std::filesystem::path& file, std::string_view boot_id);
 
 }  // namespace mpath

@@ -49,13 +49,15 @@ Daemon::Daemon(boost::asio::io_context& control, DaemonOptions options, SessionF
         attached_devices(sid, std::move(done));
       },
       .log = log_,
-      .rescan = [this](unsigned sid, std::function<void(std::string)> done) { rescan_session(sid, std::move(done)); }});
+      .rescan = [this](unsigned sid, std::function<void(std::string)> done) { rescan_session(sid, std::move(done)); },
+      .instance = options_.for_root ? "root" : ""});
   exports_ = std::make_unique<MapExports>(MapExports::Surroundings{
       .control = control_,
       .blocking = blocking_,
       .clock = clock_,
       .nbd = nbd_,
       .layout = options_.layout,
+      .for_root = options_.for_root,
       .log = log_,
       .former_ended = [this](std::string wwid) { return former_ended(std::move(wwid)); },
       .by_path = [this](std::string wwid) { return ways_to(std::move(wwid)); }});
@@ -73,12 +75,21 @@ Result<std::unique_ptr<db::Store>> Daemon::open_store() const { return db::Store
 
 awaitable<error_code> Daemon::start() {
   std::string first_error;
-  if (!load_settings(first_error)) co_return error_code(EINVAL, std::generic_category());
+  if (!load_settings(first_error)) co_return errno_code(EINVAL);
   auto opening = [this] { return open_store(); };
   const auto store = co_await offload(blocking_, opening);
   if (!store) {
     log_.error("database {}: {}", options_.layout.database().string(), store.error().message());
     co_return store.error();
+  }
+  if (options_.for_root) {
+    auto reading = [this] { return read_boot_firmware(options_.layout.boot_firmware()); };
+    auto firmware = co_await offload(blocking_, reading);
+    if (firmware) {
+      firmware_ = *std::move(firmware);
+    } else {
+      log_.warning("{}: {}: every unit of its targets is taken", options_.layout.boot_firmware().string(), firmware.error().message());
+    }
   }
   for (auto& shard : shards_) shard->start();
   register_verbs();
@@ -186,6 +197,11 @@ void Daemon::on_line(const std::string& line, bool warning) {
   } else {
     log_.notice("{}", line);
   }
+}
+
+// The other disks of a target that the root file system comes from are the usual mpathd's.
+bool Daemon::wants(const std::string& target_name, scsi::Lun lun) const {
+  return firmware_.targets.empty() || boots_from(firmware_, target_name, lun);
 }
 
 void Daemon::plan_map(Shard& shard, const LuFacts& facts, std::function<void(const MapPlan&)> answer) {
@@ -493,6 +509,7 @@ awaitable<CommandOutcome> Daemon::reconfigure() {
 }
 
 awaitable<CommandOutcome> Daemon::shutdown() {
+  if (options_.for_root) co_return CommandOutcome{CommandStatus::in_use, "it serves the root file system"};
   boost::asio::post(control_, [this] {
     if (on_shutdown) on_shutdown();
   });

@@ -24,6 +24,7 @@
 #include "base/unique_fd.hpp"
 #include "exports/nbd_server.hpp"
 #include "ifaces/link_monitor.hpp"
+#include "initiator/boot_firmware.hpp"
 #include "initiator/session_manager.hpp"
 #include "mpathd/map_control.hpp"
 #include "mpathd/map_exports.hpp"
@@ -35,6 +36,7 @@ namespace mpath {
 struct DaemonOptions {
   Layout layout;
   unsigned shards = 1;
+  bool for_root = false;        // serves the root file system, beside the usual mpathd: ends with the machine only
   std::string nbd_tcp_address;  // empty: unix sockets only
   std::uint16_t nbd_tcp_port = 10809;
   UniqueFd control_fd;              // from the service manager
@@ -85,6 +87,7 @@ class Daemon final : public MapControl, private MapDirectory, private NexusListe
   };
 
   // MapDirectory: on shards.
+  [[nodiscard]] bool wants(const std::string& target_name, scsi::Lun lun) const override;
   void plan_map(Shard& shard, const LuFacts& facts, std::function<void(const MapPlan&)> answer) override;
   void on_map_made(Shard& shard, const std::string& wwid, BlockDevice& device) override;
   void on_map_closed(Shard& shard, const std::string& alias, std::function<void()> release) override;
@@ -116,6 +119,7 @@ class Daemon final : public MapControl, private MapDirectory, private NexusListe
   DaemonOptions options_;
   Log log_;
   SystemClock clock_;
+  BootFirmware firmware_;  // for_root: what the machine boots from; constant once shards run
   boost::asio::thread_pool blocking_{2};
   std::vector<std::unique_ptr<Shard>> shards_;
   std::vector<std::unique_ptr<ShardMaps>> maps_;  // by shard; touched on the shard once it runs

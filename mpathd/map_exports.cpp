@@ -10,10 +10,13 @@
 #include <utility>
 
 #include "base/atomic_file.hpp"
+#include "base/boot_id.hpp"
 #include "base/event.hpp"
+#include "base/latest_file.hpp"
 #include "base/offload.hpp"
 #include "base/sleep.hpp"
 #include "base/task_group.hpp"
+#include "exports/kernel_nbd.hpp"
 #include "exports/kernel_sysfs.hpp"
 #include "exports/nbd_disk.hpp"
 #include "exports/tcmu_disk.hpp"
@@ -35,21 +38,19 @@ constexpr std::size_t udev_ways_max = 8;  // so many lines are in packaging/udev
 // WWID -> what was open.
 using Record = std::map<std::string, ExportKinds>;
 
-std::string boot_id() { return read_attribute("/proc/sys/kernel/random/boot_id").value_or(""); }
-
-std::string to_text(const Record& record) {
+std::string to_text(const Record& record, const std::string& boot) {
   json maps = json::object();
   for (const auto& [wwid, kinds] : record) maps[wwid] = to_text(kinds);
-  return json{{"version", record_version}, {"boot", boot_id()}, {"maps", std::move(maps)}}.dump(1) + "\n";
+  return json{{"version", record_version}, {"boot", boot}, {"maps", std::move(maps)}}.dump(1) + "\n";
 }
 
 // Nothing of another boot, or of another format: no disk of the kernel is left of those.
-Record read_record(const std::filesystem::path& file) {
+Record read_record(const std::filesystem::path& file, const std::string& boot) {
   Record record;
   const auto text = read_file(file, record_bytes_max);
   if (!text) return record;
   const json root = json::parse(*text, nullptr, false);
-  if (!root.is_object() || root.value("version", 0) != record_version || root.value("boot", "") != boot_id()) return record;
+  if (!root.is_object() || root.value("version", 0) != record_version || root.value("boot", "") != boot) return record;
   const auto maps = root.find("maps");
   if (maps == root.end() || !maps->is_object()) return record;
   for (const auto& [wwid, words] : maps->items()) {
@@ -68,6 +69,9 @@ std::string udev_safe(std::string_view text) {
   }
   return safe;
 }
+
+// What the disks of the root file system's mpathd are known by.
+std::string root_identity(const std::string& wwid) { return "mpathd-root:" + wwid; }
 
 const char* missing_what(ExportKind kind) {
   switch (kind) {
@@ -91,6 +95,12 @@ std::unique_ptr<KernelDisk> make_kernel_disk(ExportKind kind, KernelDiskSetup se
   return nullptr;
 }
 
+std::optional<std::string> find_nbd_disk(const std::string& identity) {
+  const auto index = kernel_nbd::find(identity);
+  if (!index) return std::nullopt;
+  return "nbd" + std::to_string(*index);
+}
+
 struct MapExports::Impl : std::enable_shared_from_this<Impl> {
   struct Door {
     std::unique_ptr<KernelDisk> disk;  // none: the NBD socket
@@ -112,7 +122,9 @@ struct MapExports::Impl : std::enable_shared_from_this<Impl> {
       : around(std::move(given)),
         tasks(around.control.get_executor()),
         closed(around.control.get_executor()),
-        saved(around.control.get_executor()) {}
+        file(around.control.get_executor(), around.blocking, record_file(), [this](error_code error) {
+          around.log.error("exports cannot be remembered over a restart: {}: {}", record_file().string(), error.message());
+        }) {}
 
   [[nodiscard]] EntryPtr find(const std::string& name) const {
     const auto found = entries.find(name);
@@ -131,7 +143,6 @@ struct MapExports::Impl : std::enable_shared_from_this<Impl> {
   [[nodiscard]] std::filesystem::path record_file() const { return around.layout.run() / "exports.json"; }
   [[nodiscard]] std::filesystem::path udev_file(const std::string& device) const { return around.layout.run() / "udev" / device; }
 
-  [[nodiscard]] awaitable<void> save();
   [[nodiscard]] awaitable<void> note(std::string wwid, ExportKind kind, bool open);
   [[nodiscard]] awaitable<void> tell_udev(Entry& entry, std::string device);
 
@@ -152,39 +163,17 @@ struct MapExports::Impl : std::enable_shared_from_this<Impl> {
   std::size_t closings = 0;  // maps that are going and have doors open
   Event closed;              // one of them has none any more
 
-  std::uint64_t record_version_now = 0, record_version_saved = 0;
-  bool saving = false;
-  Event saved;
+  const std::string boot = read_boot_id();
+  LatestFile file;  // of the record
 };
 
 // ---- the record, and udev
-
-// Returns when what is noted now is in the file, or could not be written.
-awaitable<void> MapExports::Impl::save() {
-  const std::uint64_t mine = ++record_version_now;
-  while (record_version_saved < mine) {
-    if (saving) {
-      co_await saved.wait_uncancelled();
-      continue;
-    }
-    saving = true;
-    saved.clear();
-    const std::uint64_t version = record_version_now;
-    auto write = [file = record_file(), text = to_text(record)] { return replace_file(file, text); };
-    if (const error_code error = co_await offload(around.blocking, write)) {
-      around.log.error("exports cannot be remembered over a restart: {}: {}", record_file().string(), error.message());
-    }
-    record_version_saved = version;
-    saving = false;
-    saved.set();
-  }
-}
 
 awaitable<void> MapExports::Impl::note(std::string wwid, ExportKind kind, bool open) {
   ExportKinds& kinds = record[wwid];
   const bool changed = open ? kinds.insert(kind).second : kinds.erase(kind) > 0;
   if (kinds.empty()) record.erase(wwid);
-  if (changed) co_await save();
+  if (changed) co_await file.save(to_text(record, boot));
 }
 
 // What our udev rules need to name the disk; then udev looks at it again.
@@ -207,6 +196,7 @@ awaitable<void> MapExports::Impl::tell_udev(Entry& entry, std::string device) {
 
 // Unless something is written in multipath.conf: the socket, and /dev/nbdN where that can be had.
 ExportKinds MapExports::Impl::wanted(const ExportSettings& settings) const {
+  if (around.for_root) return {ExportKind::nbd};
   if (settings.kinds) return *settings.kinds;
   ExportKinds kinds{ExportKind::nbd_socket};
   if (::geteuid() == 0 && module_is_loaded("nbd")) kinds.insert(ExportKind::nbd);
@@ -251,7 +241,14 @@ awaitable<CommandOutcome> MapExports::Impl::open_socket(Entry& entry) {
 
 awaitable<CommandOutcome> MapExports::Impl::open_door(Entry& entry, ExportKind kind) {
   if (entry.doors.contains(kind)) co_return CommandOutcome{};
+  if (around.for_root && kind != ExportKind::nbd) co_return CommandOutcome{CommandStatus::not_supported, "this mpathd serves the root file system, as nbd"};
   if (kind == ExportKind::nbd_socket) co_return co_await open_socket(entry);
+  const std::string of_root = root_identity(entry.map.wwid);
+  if (!around.for_root) {
+    auto look = [this, &of_root] { return around.find_nbd(of_root); };
+    const auto taken = co_await offload(around.blocking, look);
+    if (taken) co_return CommandOutcome{CommandStatus::in_use, fmt::format("it is /dev/{} already, by the mpathd of the root file system", *taken)};
+  }
   std::weak_ptr<Impl> self = weak_from_this();
   auto lost = [self, name = entry.map.name, kind](const std::string&) {
     if (const auto impl = self.lock()) {
@@ -268,7 +265,7 @@ awaitable<CommandOutcome> MapExports::Impl::open_door(Entry& entry, ExportKind k
                         .blocking = around.blocking,
                         .device = *entry.map.device,
                         .shard = *entry.map.shard,
-                        .identity = entry.map.wwid,
+                        .identity = around.for_root ? of_root : entry.map.wwid,
                         .name = entry.map.name,
                         .log = around.log,
                         .on_lost = std::move(lost)};
@@ -360,7 +357,7 @@ MapExports::MapExports(Surroundings surroundings) : impl_(std::make_shared<Impl>
 MapExports::~MapExports() = default;
 
 awaitable<void> MapExports::begin() {
-  auto read = [file = impl_->record_file()] { return read_record(file); };
+  auto read = [impl = impl_.get()] { return read_record(impl->record_file(), impl->boot); };
   impl_->record = co_await offload(impl_->around.blocking, read);
 }
 

@@ -8,6 +8,9 @@
 // What is open is written to run()/exports.json with the boot that it belongs to, before the kernel is asked: so a killed
 // process leaves no disk that its successor does not know of. run()/udev/DEVICE is what the udev rules read.
 //
+// The mpathd of the root file system makes nbd disks and nothing else, under an identity of their own. A map that it has as a
+// disk is none of the usual mpathd: two disks with the same data would have two caches.
+//
 // Threads:   all members on the control thread.
 // Ownership: everything in Surroundings, and each map's device and shard, is borrowed: the device until remove() has
 //            called back.
@@ -18,6 +21,7 @@
 #include <boost/asio/thread_pool.hpp>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -39,6 +43,10 @@ using KernelDiskMaker = std::function<std::unique_ptr<KernelDisk>(ExportKind, Ke
 // Those of exports/.
 [[nodiscard]] std::unique_ptr<KernelDisk> make_kernel_disk(ExportKind kind, KernelDiskSetup setup);
 
+// The name below /dev of the nbd disk with this identity. Blocks.
+using NbdFinder = std::function<std::optional<std::string>(const std::string& identity)>;
+[[nodiscard]] std::optional<std::string> find_nbd_disk(const std::string& identity);
+
 class MapExports {
  public:
   struct Surroundings {
@@ -47,6 +55,7 @@ class MapExports {
     Clock& clock;
     NbdServer& nbd;
     Layout layout;
+    bool for_root = false;
     Log log;
     // Returns when nothing that the process before us sent can be carried out any more, or the map's fence says no more
     // can be done about it.
@@ -54,6 +63,7 @@ class MapExports {
     // "ip-A:P-iscsi-IQN-lun-L" of each way to the map.
     std::function<boost::asio::awaitable<std::vector<std::string>>(std::string wwid)> by_path;
     KernelDiskMaker maker = &make_kernel_disk;
+    NbdFinder find_nbd = &find_nbd_disk;
   };
   struct Map {
     std::string name, wwid;

@@ -18,6 +18,7 @@
 #include "initiator/initiator_name.hpp"
 #include "initiator/libiscsi_session.hpp"
 #include "mpathd/daemon.hpp"
+#include "mpathd/root_guard.hpp"
 
 namespace mpath {
 namespace {
@@ -27,6 +28,7 @@ struct Arguments {
   unsigned shards = 1;
   std::string level = "notice";
   std::string nbd_listen;
+  bool for_root = false;
 };
 
 // ADDRESS[:PORT], an IPv6 address in brackets.
@@ -82,8 +84,8 @@ void never_wait_for_ourselves(const Log& log) {
 
 class Runner {
  public:
-  Runner(boost::asio::io_context& control, Daemon& daemon, const Log& log)
-      : control_(control), daemon_(daemon), log_(log), signals_(control, SIGTERM, SIGINT, SIGHUP) {}
+  Runner(boost::asio::io_context& control, Daemon& daemon, const Log& log, bool for_root)
+      : control_(control), daemon_(daemon), log_(log), for_root_(for_root), signals_(control, SIGTERM, SIGINT, SIGHUP) {}
 
   int run() {
     daemon_.on_shutdown = [this] { begin_stop("shutdown was commanded"); };
@@ -110,6 +112,10 @@ class Runner {
         boost::asio::co_spawn(control_, daemon_.reconfigure(), [](const std::exception_ptr& exception, const CommandOutcome&) {
           if (exception) std::rethrow_exception(exception);
         });
+        return wait_for_signal();
+      }
+      if (for_root_) {
+        log_.notice("a signal to end is not followed: the root file system is served");
         return wait_for_signal();
       }
       begin_stop("signal");
@@ -143,6 +149,7 @@ class Runner {
   boost::asio::io_context& control_;
   Daemon& daemon_;
   const Log& log_;
+  const bool for_root_;
   boost::asio::signal_set signals_;
   std::unique_ptr<SystemClock> watchdog_clock_;
   std::unique_ptr<Alarm> watchdog_;
@@ -154,6 +161,7 @@ int run(const Arguments& arguments) {
   DaemonOptions options;
   options.layout = make_layout(arguments.root);
   options.shards = arguments.shards;
+  options.for_root = arguments.for_root;
   if (!arguments.nbd_listen.empty() && !parse_listen(arguments.nbd_listen, options.nbd_tcp_address, options.nbd_tcp_port)) {
     fmt::print(stderr, "mpathd: --nbd-listen takes ADDRESS[:PORT], not '{}'\n", arguments.nbd_listen);
     return 2;
@@ -190,7 +198,7 @@ int run(const Arguments& arguments) {
   }
   boost::asio::io_context control(1);
   Daemon daemon(control, std::move(options), &make_libiscsi_session, log);
-  return Runner(control, daemon, log).run();
+  return Runner(control, daemon, log, arguments.for_root).run();
 }
 
 }  // namespace
@@ -203,12 +211,14 @@ int main(int argc, char** argv) {
   app.add_option("--root", arguments.root, "Move every file below DIR")->type_name("DIR");
   app.add_option("--shards", arguments.shards, "I/O threads")->type_name("N")->check(CLI::Range(1, 64));
   app.add_option("--nbd-listen", arguments.nbd_listen, "Offer every map over NBD on TCP too")->type_name("ADDRESS[:PORT]");
+  app.add_flag("--for-root", arguments.for_root, "Serve the root file system: started in an initramfs, ends with the machine");
   app.add_option("-v,--verbosity", arguments.level, "Log level: error, warning, notice, info, debug")->type_name("LEVEL");
   app.add_flag("-d,--foreground", foreground, "Accepted for habit: mpathd always stays in the foreground");
   app.set_version_flag("-V,--version", "mpathd " MPATHD_VERSION);
   CLI11_PARSE(app, argc, argv);
   try {
-    return mpath::run(arguments);
+    const auto serve = [&arguments] { return mpath::run(arguments); };
+    return arguments.for_root ? mpath::guard_root(argv[0], serve) : serve();
   } catch (const std::exception& exception) {
     fmt::print(stderr, "mpathd: {}\n", exception.what());
     return 1;

@@ -75,6 +75,7 @@ class Path final : public MapPathOwner {
 
   [[nodiscard]] const std::string& device() const { return identity_.device; }
   [[nodiscard]] scsi::Lun lun() const { return lun_; }
+  [[nodiscard]] const std::string& target_name() const { return identity_.target_name; }
   [[nodiscard]] ScsiPort& port() const { return port_; }
   [[nodiscard]] MapDevice* map() const { return map_; }
   [[nodiscard]] MapPath* map_path() const { return map_path_; }

@@ -204,6 +204,9 @@ void ShardMaps::on_identified(Path& path, const LuFacts& facts) {
         fmt::format("path {}: identity changed from {} to {}", path.device(), path.map()->wwid(), facts.wwid), true);
     return path.note_foreign();
   }
+  if (!directory_.wants(path.target_name(), path.lun())) {
+    return path.refuse(CheckerState::undef, "not what the firmware boots from");
+  }
   auto& entry = maps_[facts.wwid];
   if (entry && entry->device && !entry->closing) return join(path, *entry);
   if (entry && entry->refused) return path.refuse(CheckerState::undef, entry->refused_why);

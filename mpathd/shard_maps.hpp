@@ -34,6 +34,8 @@ struct MapPlan {
 class MapDirectory {
  public:
   virtual ~MapDirectory() = default;
+  // Whether this unit is any business of ours. Always the same answer.
+  [[nodiscard]] virtual bool wants(const std::string& /*target_name*/, scsi::Lun /*lun*/) const { return true; }
   // `answer` runs on the shard, later, once.
   virtual void plan_map(Shard& shard, const LuFacts& facts, std::function<void(const MapPlan&)> answer) = 0;
   // A map that can be exported now. `device` is its front and lives until on_map_closed() let go of it.

@@ -186,8 +186,7 @@ Result<DecodedStreamHead> decode_stream_head(std::span<const std::byte> bytes, s
   head.sequence = reader.u64();
   head.offset = reader.u64();
   head.length = reader.u64();
-  const std::uint8_t status = reader.u8();
-  const auto reserved = reader.bytes(7);
+  const std::uint64_t tail = reader.u64();
   if (version > 1) {
     head.number = reader.u64();
     head.seen = reader.u64();
@@ -196,7 +195,8 @@ Result<DecodedStreamHead> decode_stream_head(std::span<const std::byte> bytes, s
   if (spoken != version) return failure(WireErrc::bad_version);
   if (!known(op, version)) return failure(WireErrc::bad_opcode);
   head.op = static_cast<StreamOp>(op);
-  const bool clean = std::ranges::all_of(reserved, [](std::byte byte) { return byte == std::byte{0}; });
+  const std::uint64_t status = tail >> 56;
+  const bool clean = tail << 8 == 0;
   if ((flags & ~flags_allowed(head.op, version)) != 0 || status >= statuses.size() || !clean) {
     return failure(WireErrc::bad_field);
   }

@@ -69,6 +69,12 @@ enum class Opcode : std::uint8_t {
   read_defect_data_12 = 0xb7,
 };
 
+// A pending unit attention is told in the place of this command's own answer. Three are carried out whatever is pending,
+// SPC-4 5.14.
+[[nodiscard]] constexpr bool tells_unit_attention(Opcode opcode) {
+  return opcode != Opcode::inquiry && opcode != Opcode::report_luns && opcode != Opcode::request_sense;
+}
+
 // VPD page codes, SPC-4 7.8 and SBC-3 6.6.
 enum class VpdPage : std::uint8_t {
   supported = 0x00,

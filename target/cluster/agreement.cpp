@@ -9,6 +9,7 @@
 #include <variant>
 
 #include "base/atomic_file.hpp"
+#include "base/boot_id.hpp"
 #include "base/check.hpp"
 #include "base/offload.hpp"
 #include "base/sleep.hpp"
@@ -106,7 +107,7 @@ struct Agreement::Impl : std::enable_shared_from_this<Impl> {
   std::unique_ptr<EtcdWitness> etcd;
   ActionQueue queue;
   bool fencing = false;
-  bool fence_anew = false;  // asked for again while the command of before ran: its answer came too late
+  bool fence_anew = false;  // asked for again while the command of before was being ended
   std::unique_ptr<Alarm> alarm;
   View last_view;
   std::string last_wait;
@@ -312,12 +313,13 @@ struct Agreement::Impl : std::enable_shared_from_this<Impl> {
     }
     log.warning("fencing peer={} command={}", name(peer_of(options.node.self)),
                 options.fence.command.empty() ? "none" : mpath::quoted(options.fence.command.front()));
-    const auto answer = co_await run_fence_command(clock, options.fence, subject);
+    const std::function<bool()> wanted = [this] { return fsm->awaits_fence() && !fence_anew; };
+    const auto answer = co_await run_fence_command(clock, options.fence, subject, wanted);
     fencing = false;
     if (stopped || !part) co_return;
-    if (std::exchange(fence_anew, false)) {
-      log.warning("fence command is run again reason=\"the peer was heard while it ran\"");
-      fence();
+    if (!wanted()) {
+      log.warning("fence command was broken off reason=\"the peer was heard while it ran\"");
+      if (std::exchange(fence_anew, false)) fence();
       co_return;
     }
     fence_failed = answer ? "" : answer.error();

@@ -91,14 +91,15 @@ std::expected<void, std::string> judged(int status) {
 }  // namespace
 
 boost::asio::awaitable<std::expected<void, std::string>> run_fence_command(Clock& clock, FenceOptions options,
-                                                                           FenceSubject subject) {
+                                                                           FenceSubject subject,
+                                                                           std::function<bool()> wanted) {
   if (options.command.empty()) co_return std::unexpected("no command is configured");
   const auto child = start(options.command, subject);
   if (!child) co_return std::unexpected(child.error());
   co_await boost::asio::this_coro::throw_if_cancelled(false);
   const TimePoint deadline = clock.now() + options.timeout;
   bool cancelled = false;
-  while (!cancelled && clock.now() < deadline) {
+  while (!cancelled && wanted() && clock.now() < deadline) {
     if (const auto status = ended(*child)) co_return judged(*status);
     cancelled = co_await sleep_for(clock, look_every);
   }
@@ -109,7 +110,7 @@ boost::asio::awaitable<std::expected<void, std::string>> run_fence_command(Clock
   // It may hang in the kernel: then it is left to the end of this process.
   const TimePoint given_up = clock.now() + killed_ends_within;
   while (!ended(*child) && clock.now() < given_up && !cancelled) cancelled = co_await sleep_for(clock, look_every);
-  if (cancelled) co_return std::unexpected("it was broken off");
+  if (cancelled || !wanted()) co_return std::unexpected("it was broken off");
   const auto limit = std::chrono::duration_cast<std::chrono::microseconds>(options.timeout);
   co_return std::unexpected(fmt::format("no answer within {}: killed", format_duration(limit)));
 }

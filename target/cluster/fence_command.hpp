@@ -9,6 +9,7 @@
 #include <boost/asio/awaitable.hpp>
 #include <chrono>
 #include <expected>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -29,9 +30,8 @@ struct FenceSubject {
 };
 
 // Ends with a value only when the command exited with 0 within its time: the peer is off. Otherwise a line why that
-// cannot be said; after its time the command and all of its process group are killed.
-[[nodiscard]] boost::asio::awaitable<std::expected<void, std::string>> run_fence_command(Clock& clock,
-                                                                                         FenceOptions options,
-                                                                                         FenceSubject subject);
+// cannot be said. After its time, and as soon as `wanted` says no, the command and all of its process group are killed.
+[[nodiscard]] boost::asio::awaitable<std::expected<void, std::string>> run_fence_command(
+    Clock& clock, FenceOptions options, FenceSubject subject, std::function<bool()> wanted);
 
 }  // namespace mpath::target::cluster

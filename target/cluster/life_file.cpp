@@ -117,10 +117,4 @@ error_code LifeFile::write(const Life& life) {
   return {};
 }
 
-std::string read_boot_id() {
-  const auto text = read_file("/proc/sys/kernel/random/boot_id", file_bytes_max);
-  if (!text) return {};
-  return text->substr(0, text->find_first_of(" \r\n"));
-}
-
 }  // namespace mpath::target::cluster

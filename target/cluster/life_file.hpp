@@ -65,7 +65,4 @@ class LifeFile {
   std::string reason_;
 };
 
-// Of the running kernel; empty when it does not say.
-[[nodiscard]] std::string read_boot_id();
-
 }  // namespace mpath::target::cluster

@@ -7,6 +7,8 @@
 #include <utility>
 #include <variant>
 
+#include "base/boot_id.hpp"
+
 namespace mpath::target::cluster {
 
 using replication::Persist;

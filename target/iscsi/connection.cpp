@@ -21,10 +21,6 @@ constexpr std::size_t bulk_staging_bytes = 4096;             // staging while la
 constexpr std::size_t direct_bytes = std::size_t{16} << 10;  // payloads from here on should not pass through staging
 constexpr int receive_rounds_max = 8;      // receives per wake, so that one initiator cannot hold the shard
 
-error_code errno_code(int number) {
-  return {number, std::generic_category()};
-}
-
 std::span<std::byte> digest_into(std::span<std::byte> place, std::uint32_t digest) {
   Writer writer(place);
   writer.u32_le(digest);

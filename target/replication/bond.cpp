@@ -1,6 +1,7 @@
 #include "target/replication/bond.hpp"
 
 #include <algorithm>
+#include <bit>
 
 #include "base/check.hpp"
 
@@ -33,6 +34,7 @@ void Bond::send(BondMessage& message, std::size_t hint) {
 }
 
 std::size_t Bond::choose() {
+  if (std::has_single_bit(up_)) return current_ = static_cast<std::size_t>(std::countr_zero(up_));
   std::size_t least = no_link;
   for (std::size_t link = 0; link < states_.size(); ++link) {
     if (is_up(link) && (least == no_link || states_[link].bytes < states_[least].bytes)) least = link;

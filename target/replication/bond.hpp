@@ -81,6 +81,7 @@ class Bond {
       again(message);
     }
   }
+  [[nodiscard]] bool keeps_any_up_to(std::uint64_t number) const { return first_ <= number && first_ < next_; }
   template <typename Each>
   void each_kept(Each each) const {
     for (std::uint64_t number = first_; number < next_; ++number) each(*at(number));

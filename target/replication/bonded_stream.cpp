@@ -214,8 +214,10 @@ void BondedStream::Core::came(Link& link, const StreamHead& head, Buffer body) {
 }
 
 bool BondedStream::Core::take_seen(std::uint64_t number) {
-  for (const auto& link : links_) {
-    if (link != nullptr) link->tcp->own(number);
+  if (bond_.keeps_any_up_to(number)) {
+    for (const auto& link : links_) {
+      if (link != nullptr) link->tcp->own(number);
+    }
   }
   return bond_.seen(number, [this](BondMessage& message) { release(static_cast<Out&>(message)); });
 }

@@ -21,10 +21,6 @@ namespace {
 
 constexpr auto as_tuple = asio::as_tuple(asio::use_awaitable);
 
-error_code errno_code(int number) {
-  return {number, std::generic_category()};
-}
-
 bool not_yet(int number) {
   return number == EAGAIN || number == EWOULDBLOCK;
 }

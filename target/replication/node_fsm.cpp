@@ -248,7 +248,7 @@ bool NodeFsm::hand_over(TimePoint now) {
 }
 
 void NodeFsm::on_fenced(bool off, TimePoint now) {
-  if (fencing_ != Fencing::asked) return;  // the peer was heard meanwhile
+  if (!awaits_fence()) return;  // the peer was heard meanwhile
   fencing_ = off ? Fencing::off : Fencing::no;
   fence_again_ = now + fence_pause;
   decide_what_to_want(now);

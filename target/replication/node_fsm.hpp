@@ -62,6 +62,9 @@ class NodeFsm {
   // this node is primary again. False: not primary, or the peer is not in sync.
   [[nodiscard]] bool hand_over(TimePoint now);
   void on_fenced(bool off, TimePoint now);
+  // False while a handler runs that a Fence has started: the peer was heard, or something else has made its answer
+  // worthless. The handler is to be ended, or it may switch off a peer that is back.
+  [[nodiscard]] bool awaits_fence() const { return fencing_ == Fencing::asked; }
   // After a split: what was decided here without the peer does not count, and this node joins it as an empty one.
   // False: there is no split.
   [[nodiscard]] bool give_up(TimePoint now);

@@ -12,7 +12,7 @@
 //             the peer; with Protocol::a or ::b earlier, from a copy of what it writes, whose range stays locked until
 //             the peer has it (replica_early.cpp). A read is answered while Serving lets it; until then it is kept.
 // Filling:    extents that may differ are compared by checksums under the range's lock, and what differs is written to
-//             the peer. Commands go on meanwhile and go to both.
+//             the peer; where nothing is equal for a while, without comparing. Commands go on meanwhile and go to both.
 // Failures:   of the peer's stream or medium: reported, and writes wait until Orders let them go. Of the local medium:
 //             reported, also when it does not end a command; while the peer has everything the command is kept until
 //             another node leads.
@@ -44,6 +44,7 @@ namespace mpath::target::replication {
 struct ReplicaOptions {
   unsigned fill_window = 8;                                // chunks of the filling under way
   std::uint32_t fill_chunk_bytes = 1 << 20;                // at most; locked while it is compared
+  unsigned fill_unlike_chunks = 8;                         // of which nothing was equal, and the next are hardly compared
   std::uint64_t fill_bytes_per_second = 0;                 // at most; 0: as fast as it goes
   std::uint64_t fill_bytes_per_second_min = 0;             // at least, however busy initiators are; 0: half of the time
   Duration stream_grace = std::chrono::milliseconds(600);  // without a stream, before the peer counts as lost
@@ -205,6 +206,7 @@ class Replica final : public Store, public StateLog, private PeerStream::Receive
     iovec data_part{};
     std::vector<Sum> sums;
     iovec sums_part{};
+    std::vector<std::byte> differing;  // a bit for each block
     std::vector<iovec> runs;
     unsigned answers_left = 0;
     TimePoint began;
@@ -278,7 +280,9 @@ class Replica final : public Store, public StateLog, private PeerStream::Receive
   void chunk_locked(FillJob& job);
   void chunk_read(FillJob& job, BlockStatus status);
   void on_sums(Op& op, std::span<const std::byte> differing);
-  void send_run(FillJob& job, std::size_t begin, std::size_t end);
+  void send_differing(FillJob& job);
+  void send_run(FillJob& job, std::size_t begin, std::size_t end, bool zero);
+  [[nodiscard]] bool initiators_wait() const;
   void chunk_ended(FillJob& job);
   void stop_filling();
   void end_verify(bool complete);
@@ -330,7 +334,7 @@ class Replica final : public Store, public StateLog, private PeerStream::Receive
   std::size_t active_ops_ = 0;
   std::size_t parked_ = 0;  // reads that wait for the lease
   std::uint64_t next_sequence_ = 0;
-  RangeLocks locks_;
+  RangeLocks locks_{16};  // bytes: most commands are shorter than 64 KiB
   DirtyMap map_;
   bool map_failed_ = false;
   std::optional<std::uint64_t> filled_;  // the life of the peer that was told to hold everything
@@ -362,6 +366,8 @@ class Replica final : public Store, public StateLog, private PeerStream::Receive
   std::vector<bool> to_fill_;
   std::uint64_t to_fill_count_ = 0, fill_total_ = 0;
   std::uint64_t fill_cursor_ = 0;
+  unsigned fill_unlike_ = 0;      // chunks in a row of which nothing was equal
+  unsigned fill_uncompared_ = 0;  // ... and what could be sent without looking since
   bool fill_planned_ = false;  // for this stream
   bool fill_end_sent_ = false;
   std::array<FillJob, 8> jobs_;

@@ -1,4 +1,5 @@
-// A copy that leads makes the other one equal: what may differ is compared by checksums, what does differ is sent.
+// A copy that leads makes the other one equal: what may differ is compared by checksums, what does differ is sent. Where
+// everything differs, as at a first filling, most of it is sent without that.
 #include <algorithm>
 #include <utility>
 
@@ -9,6 +10,7 @@ namespace mpath::target::replication {
 namespace {
 
 constexpr std::size_t differences_max = 1000;  // that are named
+constexpr unsigned compared_still = 16;  // one chunk in so many, where nothing is equal
 constexpr Duration read_error_pause = std::chrono::seconds(5);
 
 bool all_zero(std::span<const std::byte> bytes) {
@@ -32,6 +34,7 @@ void Replica::plan_fill() {
     }
     fill_total_ = to_fill_count_;
     fill_done_bytes_ = fill_sent_bytes_ = 0;
+    fill_unlike_ = fill_uncompared_ = 0;
     fill_cursor_ = 0;
     fill_end_sent_ = false;
     log_.notice("filling the peer extents={} of={}", to_fill_count_, map_.shape().extents());
@@ -128,6 +131,10 @@ void Replica::chunk_read(FillJob& job, BlockStatus status) {
     return locks_.release(job.lock);
   }
   const auto bytes = job.data.bytes().first(job.length);
+  if (!job.verify && fill_unlike_ >= options_.fill_unlike_chunks && ++fill_uncompared_ % compared_still != 0) {
+    job.differing.assign(difference_bytes(sum_count(job.length)), std::byte{0xff});
+    return send_differing(job);
+  }
   job.sums.resize(sum_count(bytes.size()));
   make_sums(bytes, job.sums);
   job.sums_part = {.iov_base = job.sums.data(), .iov_len = job.sums.size() * sizeof(Sum)};
@@ -148,26 +155,42 @@ void Replica::on_sums(Op& op, std::span<const std::byte> differing) {
   if (op.kind != Op::Kind::fill_sums) return;
   FillJob& job = *op.job;
   put_op(op);
+  job.differing.assign(differing.begin(), differing.end());
+  job.differing.resize(difference_bytes(sum_count(job.length)));
+  if (!job.verify) {
+    bool unlike = true;
+    for (std::size_t at = 0; at < sum_count(job.length); ++at) unlike = unlike && differs(job.differing, at);
+    fill_unlike_ = unlike ? fill_unlike_ + 1 : 0;
+  }
+  send_differing(job);
+}
+
+void Replica::send_differing(FillJob& job) {
+  const std::size_t blocks = sum_count(job.length);
   job.stage = FillJob::Stage::writing;
   job.runs.clear();
-  job.runs.reserve(job.sums.size());
+  job.runs.reserve(blocks);
   job.answers_left = 1;  // ourselves, until all are sent
-  const auto differs = [&](std::size_t at) {
-    return at < job.sums.size() && at / 8 < differing.size() &&
-           (std::to_integer<unsigned>(differing[at / 8]) >> (at % 8) & 1U) != 0;
+  const auto zero = [&job](std::size_t at) {
+    const std::size_t first = at * sum_block_bytes;
+    return all_zero(job.data.bytes().subspan(first, std::min<std::size_t>(sum_block_bytes, job.length - first)));
   };
-  for (std::size_t at = 0; at < job.sums.size(); ++at) {
-    if (!differs(at)) continue;
+  for (std::size_t at = 0; at < blocks;) {
+    if (!differs(job.differing, at)) {
+      ++at;
+      continue;
+    }
+    const bool hole = zero(at);
     std::size_t end = at + 1;
-    while (differs(end)) ++end;
-    send_run(job, at, end);
+    while (end < blocks && differs(job.differing, end) && zero(end) == hole) ++end;
+    send_run(job, at, end, hole);
     at = end;
   }
   if (--job.answers_left == 0) chunk_ended(job);
 }
 
-// Blocks [begin, end) of the chunk.
-void Replica::send_run(FillJob& job, std::size_t begin, std::size_t end) {
+// Blocks [begin, end) of the chunk. `zero`: there is nothing else in them.
+void Replica::send_run(FillJob& job, std::size_t begin, std::size_t end, bool zero) {
   const std::size_t first = begin * sum_block_bytes;
   const std::size_t length = std::min<std::size_t>(end * sum_block_bytes, job.length) - first;
   if (verify_ && job.verify) {
@@ -182,7 +205,6 @@ void Replica::send_run(FillJob& job, std::size_t begin, std::size_t end) {
     if (!verify_->repair) return;
   }
   const auto bytes = job.data.bytes().subspan(first, length);
-  const bool zero = all_zero(bytes);
   job.runs.push_back({.iov_base = bytes.data(), .iov_len = length});
   Op& op = take_op(Op::Kind::fill_write);
   op.head.op = zero ? StreamOp::zero : StreamOp::write;  // holes stay holes
@@ -200,6 +222,11 @@ void Replica::send_run(FillJob& job, std::size_t begin, std::size_t end) {
   send(op);
 }
 
+// Whether a command from above is under way.
+bool Replica::initiators_wait() const {
+  return std::ranges::any_of(ops_, [](const auto& op) { return op->stage != Op::Stage::idle && (op->upper != nullptr || op->kind == Op::Kind::state); });
+}
+
 void Replica::chunk_ended(FillJob& job) {
   const TimePoint now = seams_.clock.now();
   if (!job.verify) fill_done_bytes_ += job.length;
@@ -210,9 +237,7 @@ void Replica::chunk_ended(FillJob& job) {
     return std::max(Duration{}, std::chrono::duration_cast<Duration>(wanted) - took);
   };
   Duration pause{0};
-  std::size_t fills = 0;
-  for (const FillJob& each : jobs_) fills += each.stage != FillJob::Stage::none ? 1 : 0;
-  if (active_ops_ > fills) pause = took;
+  if (initiators_wait()) pause = took;
   if (options_.fill_bytes_per_second_min > 0) pause = std::min(pause, pause_for(options_.fill_bytes_per_second_min));
   if (options_.fill_bytes_per_second > 0) pause = std::max(pause, pause_for(options_.fill_bytes_per_second));
   if (pause.count() > 0) fill_pause_until_ = std::max(fill_pause_until_, now + pause);

@@ -138,10 +138,10 @@ void Replica::answer(const Apply& apply, BlockStatus status) {
 void Replica::compare(Apply& apply) {
   std::vector<Sum> own(sum_count(apply.head.length));
   make_sums(apply.body.bytes().first(apply.head.length), own);
-  std::vector<std::byte> differing((own.size() + 7) / 8);
+  std::vector<std::byte> differing(difference_bytes(own.size()));
   for (std::size_t at = 0; at < own.size(); ++at) {
     const auto theirs = apply.sums.bytes().subspan(at * sizeof(Sum), sizeof(Sum));
-    if (!std::ranges::equal(own[at], theirs)) differing[at / 8] |= static_cast<std::byte>(1U << (at % 8));
+    if (!std::ranges::equal(own[at], theirs)) set_differs(differing, at);
   }
   const iovec part{.iov_base = differing.data(), .iov_len = differing.size()};
   stream_->send({.op = StreamOp::sums_answer,

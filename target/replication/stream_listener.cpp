@@ -30,10 +30,6 @@ constexpr int accepts_per_wake = 16;
 constexpr std::chrono::milliseconds out_of_files_pause{100};
 constexpr std::chrono::seconds complaint_interval{1};
 
-error_code errno_code(int number) {
-  return {number, std::generic_category()};
-}
-
 std::string text_of(const Tcp::endpoint& endpoint) {
   const bool v6 = endpoint.address().is_v6();
   return (v6 ? "[" : "") + endpoint.address().to_string() + (v6 ? "]:" : ":") + std::to_string(endpoint.port());

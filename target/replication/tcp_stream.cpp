@@ -32,7 +32,10 @@ namespace {
 constexpr std::size_t staging_bytes = std::size_t{256} << 10;
 constexpr std::size_t bulk_staging_bytes = 4096;             // staging while large bodies come in: heads only
 constexpr std::size_t direct_bytes = std::size_t{16} << 10;  // bodies from here on should not pass through staging
-constexpr int receive_rounds_max = 8;  // receives per wake, so that one stream cannot hold the shard
+// A body keeps all of staging as long as it is held: only where others share it, and not without bound.
+constexpr std::size_t in_place_bytes_min = staging_bytes / 8;
+constexpr std::size_t in_place_blocks_max = 32;  // 8 MiB a shard
+constexpr int receive_rounds_max = 8;            // receives per wake, so that one stream cannot hold the shard
 constexpr int keepalive_idle_seconds = 5, keepalive_interval_seconds = 1, keepalive_probes = 3;
 
 template <typename Value>
@@ -103,6 +106,8 @@ class TcpStream::Connection : public std::enable_shared_from_this<TcpStream::Con
   void parse();
   [[nodiscard]] bool parse_head();
   [[nodiscard]] bool parse_body();
+  [[nodiscard]] bool may_stay_in_place() const;
+  void make_room();
   void deliver();
   void body_came(std::span<const std::byte> bytes);
   [[nodiscard]] bool is_unsent(std::uint64_t sequence) const;
@@ -304,11 +309,7 @@ bool TcpStream::Connection::receive_once() {
     vectors[count++] = {body_.data() + filled_, direct};
   }
   if (!staging_) staging_ = buffers_.take(staging_bytes);
-  if (begin_ > 0) {  // part of a head
-    std::memmove(staging_.data(), staging_.data() + begin_, end_ - begin_);
-    end_ -= begin_;
-    begin_ = 0;
-  }
+  if (begin_ > 0) make_room();
   std::size_t room = staging_bytes - end_;
   if (bulk_) room = std::min(room, bulk_staging_bytes);
   bulk_ = bulk_ && in_body_;  // stays while large bodies keep coming
@@ -330,6 +331,16 @@ bool TcpStream::Connection::receive_once() {
   if (placed > 0) body_came(body_.bytes().subspan(filled_, placed));
   end_ += received->placed - placed;
   return received->more;
+}
+
+// What is left, part of a head, goes to the front.
+void TcpStream::Connection::make_room() {
+  const std::span<std::byte> left = staged();
+  Buffer before;
+  if (staging_.has_parts()) before = std::exchange(staging_, buffers_.take(staging_bytes));
+  std::memmove(staging_.data(), left.data(), left.size());
+  begin_ = 0;
+  end_ = left.size();
 }
 
 void TcpStream::Connection::parse() {
@@ -362,10 +373,22 @@ bool TcpStream::Connection::parse_head() {
     deliver();
     return true;
   }
-  body_ = buffers_.take(incoming_.head.body_bytes);
   in_body_ = true;
+  if (may_stay_in_place()) {
+    body_ = staging_.part(begin_, incoming_.head.body_bytes);
+    begin_ += body_.size();
+    ++counters_.bodies_in_place;
+    body_came(body_.bytes());
+  } else {
+    body_ = buffers_.take(incoming_.head.body_bytes);
+  }
   if (incoming_.head.body_bytes >= direct_bytes) bulk_ = true;
   return true;
+}
+
+bool TcpStream::Connection::may_stay_in_place() const {
+  if (end_ - begin_ < incoming_.head.body_bytes || end_ < in_place_bytes_min) return false;
+  return staging_.has_parts() || buffers_.blocks_in_parts() < in_place_blocks_max;
 }
 
 bool TcpStream::Connection::parse_body() {

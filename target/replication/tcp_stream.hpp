@@ -6,8 +6,9 @@
 //
 // Threads:    made and, until start(), destroyed on any thread; everything else on the shard. The shard outlives it.
 // Allocation: none per message in steady state.
-// Payloads:   what lies in staging is copied; the rest of a body is received straight into the buffer that is handed
-//             over. Once one of 16 KiB or more was seen, staging is kept short so that such bodies arrive there whole.
+// Payloads:   a body that lies whole in staging with many others is handed over where it lies; else what lies there is
+//             copied, and the rest received straight into the buffer that is handed over. Once one of 16 KiB or more
+//             was seen, staging is kept short so that such bodies arrive there whole.
 // Pressure:   what is queued is bounded by the sender, which waits for answers; what is received is always taken.
 // Trust:      each head and each body has a checksum, and with StreamKeys a tag that only the peer can make, over the
 //             number of the message on this connection too; with a TlsEngine everything is sealed, some 256 KiB at a
@@ -49,6 +50,7 @@ struct StreamCounters {
   std::uint64_t bytes_sent = 0, bytes_received = 0;  // on the wire
   std::uint64_t wakes = 0;                           // waits that returned
   std::uint64_t receives = 0, sends = 0;             // system calls
+  std::uint64_t bodies_in_place = 0;                 // handed over where they were received, not copied
 };
 
 class TcpStream final : public PeerStream {

@@ -104,5 +104,36 @@ TEST(BufferPool, ABufferMovesWithItsBlock) {
   EXPECT_EQ(pool.bytes_out(), 0u);
 }
 
+TEST(BufferPool, ABlockReturnsWithTheLastOfItsParts) {
+  BufferPool pool;
+  const auto round = [&pool] {
+    Buffer whole = pool.take(4096);
+    EXPECT_FALSE(whole.has_parts());
+    std::byte* const data = whole.data();
+    Buffer first = whole.part(64, 100), second = whole.part(2000, 2096), inside = second.part(96, 2000);
+    EXPECT_TRUE(whole.has_parts());
+    EXPECT_EQ(first.data(), data + 64);
+    EXPECT_EQ(first.size(), 100u);
+    EXPECT_EQ(inside.data(), data + 2096);
+    whole.reset();
+    first.reset();
+    second.reset();
+    EXPECT_TRUE(inside && !inside.has_parts());
+    EXPECT_EQ(pool.bytes_out(), 4096u);
+    EXPECT_EQ(pool.blocks_in_parts(), 1u);
+    EXPECT_NE(pool.take(4096).data(), data);
+    inside.reset();
+    EXPECT_EQ(pool.bytes_out(), 0u);
+    EXPECT_EQ(pool.blocks_in_parts(), 0u);
+    EXPECT_EQ(pool.take(4096).data(), data) << "it is used again";
+  };
+  round();
+  const std::uint64_t system = pool.system_allocations();
+  const std::uint64_t before = test::allocations();
+  for (int i = 0; i < 100; ++i) round();
+  EXPECT_EQ(pool.system_allocations(), system);
+  EXPECT_EQ(test::allocations() - before, 0u);
+}
+
 }  // namespace
 }  // namespace mpath

@@ -6,7 +6,7 @@
 #include <fstream>
 
 #include "base/settings.hpp"
-#include "tests/base/loop.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 namespace mpath {
 namespace {

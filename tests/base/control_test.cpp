@@ -21,6 +21,7 @@
 #include "base/system_clock.hpp"
 #include "base/unix_socket.hpp"
 #include "tests/base/loop.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 namespace mpath::control {
 namespace {

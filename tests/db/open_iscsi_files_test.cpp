@@ -102,7 +102,7 @@ TEST_F(FilesTest, WhatIsWrittenIsReadBackTheSame) {
   ASSERT_TRUE(written) << written.error().message();
   EXPECT_EQ(written->nodes, 3u);
 
-  ScratchDirectory scratch;
+  const test::TemporaryDirectory scratch;
   auto copy = Store::open(scratch.path() / "copy.sqlite");
   ASSERT_TRUE(copy);
   const auto read = import_open_iscsi(**copy, tree());

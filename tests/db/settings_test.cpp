@@ -193,7 +193,7 @@ TEST(IscsidConf, ProblemsNameFileAndLine) {
 }
 
 TEST(IscsidConf, MissingFileIsAnEmptyOne) {
-  ScratchDirectory scratch;
+  const test::TemporaryDirectory scratch;
   const auto conf = read_iscsid_conf(scratch.path() / "iscsid.conf");
   ASSERT_TRUE(conf);
   EXPECT_THAT(conf->problems, IsEmpty());

@@ -231,7 +231,7 @@ TEST_F(StoreTest, AliasPrefixesDoNotCollide) {
 
 TEST_F(StoreTest, FilesAreForTheOwnerWhateverTheUmask) {
   for (const mode_t mask : {mode_t{0}, mode_t{0777}}) {
-    ScratchDirectory scratch;
+    const test::TemporaryDirectory scratch;
     const auto path = scratch.path() / "a/b/mpathd.sqlite";
     const mode_t before = ::umask(mask);
     auto store = Store::open(path);

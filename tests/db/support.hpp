@@ -2,7 +2,6 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -13,26 +12,9 @@
 #include <utility>
 
 #include "db/store.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 namespace mpath::db {
-
-class ScratchDirectory {
- public:
-  ScratchDirectory() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "mpath_db.XXXXXX").string();
-    path_ = ::mkdtemp(pattern.data());
-  }
-  ~ScratchDirectory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  ScratchDirectory(const ScratchDirectory&) = delete;
-  ScratchDirectory& operator=(const ScratchDirectory&) = delete;
-  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 class StoreTest : public ::testing::Test {
  protected:
@@ -47,7 +29,7 @@ class StoreTest : public ::testing::Test {
   }
   void close() { store_.reset(); }
 
-  ScratchDirectory directory_;
+  const test::TemporaryDirectory directory_;
   std::unique_ptr<Store> store_;
 };
 

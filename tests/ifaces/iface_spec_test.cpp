@@ -31,6 +31,7 @@ std::vector<Nic> machine() {
   all.push_back(nic(6, "bond0", "02:00:00:00:00:03"));
   all.push_back(nic(7, "eth0.7", "02:00:00:00:00:01"));
   all.back().lower = 2;
+  all.back().addresses = {{.address = "10.0.7.1", .prefix_length = 24}};
   all.push_back(nic(8, "twin0", "02:00:00:00:00:08"));
   all.push_back(nic(9, "twin1", "02:00:00:00:00:08"));
   return all;
@@ -70,6 +71,7 @@ INSTANTIATE_TEST_SUITE_P(
         Row{"ByMacInCapitals", {.name = "i", .hwaddress = "02:00:00:00:00:02"}, {}, "eth1"},
         Row{"MacOfABondIsTheBond", {.name = "i", .hwaddress = "02:00:00:00:00:03"}, {}, "bond0"},
         Row{"MacOfAVlanIsTheNicBelow", {.name = "i", .hwaddress = "02:00:00:00:00:01"}, {}, "eth0"},
+        Row{"MacAndAddressOfAVlanAreTheVlan", {.name = "i", .hwaddress = "02:00:00:00:00:01", .ipaddress = "10.0.7.1"}, {}, "eth0.7"},
         Row{"PermanentMac", {.name = "i", .hwaddress = "02:00:00:00:00:99"}, {}, "eth3"},
         Row{"WithAddress", {.name = "i", .net_ifacename = "eth0", .ipaddress = "10.0.0.1"}, {}, "eth0"},
         Row{"AddressAlone", {.name = "i", .ipaddress = "10.0.0.1"}, {}, ""},

@@ -16,6 +16,7 @@
 #include "initiator/mpathadm_context.hpp"
 #include "initiator/mpathadm_parse.hpp"
 #include "initiator/mpathadm_run.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 namespace mpath::adm {
 
@@ -99,17 +100,6 @@ struct Ran {
 
 class AdmTest : public testing::Test {
  protected:
-  AdmTest() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "adm-test-XXXXXX").string();
-    root_ = ::mkdtemp(pattern.data());
-    layout_ = Layout{root_};
-  }
-  ~AdmTest() override {
-    store_.reset();
-    std::error_code ignored;
-    std::filesystem::remove_all(root_, ignored);
-  }
-
   Outcome<db::Store*> store() {
     if (!store_) {
       auto opened = db::Store::open(layout_.database(), conf_);
@@ -148,8 +138,8 @@ class AdmTest : public testing::Test {
     return run_words(words);
   }
 
-  std::filesystem::path root_;
-  Layout layout_;
+  const test::TemporaryDirectory root_;
+  Layout layout_{root_.path()};
   db::Settings conf_;
   FakeDaemon daemon_;
   std::map<std::string, std::vector<std::string>> hosts_;

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "adm_fixture.hpp"
+#include "initiator/boot_firmware.hpp"
 
 namespace mpath::adm {
 namespace {
@@ -557,6 +558,23 @@ TEST_F(AdmFirmware, LogsInThroughEachNicToItsTargetAndKeepsTheRecords) {
     EXPECT_EQ(store_->node(node)->settings.at("node.startup"), "onboot");
   }
   EXPECT_EQ(store_->node(daemon_.logins[0].nodes[1])->settings.at("node.session.auth.password"), "a secret of boot");
+}
+
+TEST_F(AdmFirmware, AVlanIsToldFromTheNicBelowByItsAddress) {
+  put("ethernet1/vlan", "5");
+  EXPECT_EQ(adm("-m fw -l").code, ExitCode::success);
+  EXPECT_EQ(store_->iface("ibft0")->settings.at("iface.ipaddress"), "");
+  EXPECT_EQ(store_->iface("ibft1")->settings.at("iface.ipaddress"), "10.0.1.9");
+}
+
+TEST_F(AdmFirmware, BootsFromTheUnitsThatItNames) {
+  put("target1/lun", "01000000");
+  const auto firmware = read_boot_firmware(layout_.boot_firmware());
+  ASSERT_TRUE(firmware);
+  EXPECT_TRUE(boots_from(*firmware, disk, scsi::Lun{0}));
+  EXPECT_TRUE(boots_from(*firmware, disk, scsi::Lun{1}));
+  EXPECT_FALSE(boots_from(*firmware, disk, scsi::Lun{2}));
+  EXPECT_FALSE(boots_from(*firmware, "iqn.2026-11.example:other", scsi::Lun{0}));
 }
 
 TEST_F(AdmFirmware, ASecondLookChangesWhatTheFirmwareDecidesAndNothingElse) {

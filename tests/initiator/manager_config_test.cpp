@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "db/settings.hpp"
+#include "base/stable_hash.hpp"
 #include "initiator/node_config.hpp"
 
 namespace mpath {
@@ -152,7 +153,8 @@ TEST(IsidOf, IsTheSameForThePathAndAnotherForEveryOther) {
   other = one;
   other.port = 3260;
   all.insert(isid_of(other, 0));
-  EXPECT_EQ(all.size(), 5u);
+  all.insert(isid_of(record().key, 0, "root"));  // another mpathd of this machine
+  EXPECT_EQ(all.size(), 6u);
 }
 
 TEST(StableHash, NeverChanges) {

@@ -14,10 +14,12 @@
 #include <mutex>
 #include <thread>
 
+#include "base/boot_id.hpp"
 #include "base/control_server.hpp"
 #include "base/system_clock.hpp"
 #include "initiator/mpathadm_context.hpp"
 #include "initiator/wanted_sessions.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 namespace mpath {
 namespace {
@@ -227,17 +229,12 @@ class TestDaemon final : private NexusListener {
 class ManagerTest : public testing::Test {
  protected:
   ManagerTest() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "manager-test-XXXXXX").string();
-    root_ = ::mkdtemp(pattern.data());
-    layout_ = Layout{root_};
     store_ = db::Store::open(layout_.database()).value();
     client_ = adm::connect_daemon(layout_.control_socket());
   }
   ~ManagerTest() override {
     daemon_.reset();
     store_.reset();
-    std::error_code ignored;
-    std::filesystem::remove_all(root_, ignored);
   }
 
   void start() { daemon_ = std::make_unique<TestDaemon>(layout_, target_); }
@@ -276,8 +273,8 @@ class ManagerTest : public testing::Test {
     return false;
   }
 
-  std::filesystem::path root_;
-  Layout layout_;
+  const test::TemporaryDirectory root_;
+  Layout layout_{root_.path()};
   FakeTarget target_;
   std::unique_ptr<db::Store> store_;
   std::unique_ptr<adm::Daemon> client_;
@@ -402,9 +399,9 @@ TEST_F(ManagerTest, WhatWasLoggedInComesBackAfterARestart) {
   ASSERT_EQ(log_in("127.0.0.1").code, ExitCode::success);
   ASSERT_EQ(log_in("127.0.0.2").code, ExitCode::success);
   // The reply came after the file: a daemon killed now would find both.
-  EXPECT_EQ(load_wanted(layout_.state() / "sessions.json").value(), (std::set{key("127.0.0.1"), key("127.0.0.2")}));
+  EXPECT_EQ(load_wanted(layout_.state() / "sessions.json", read_boot_id()).value(), (std::set{key("127.0.0.1"), key("127.0.0.2")}));
   ASSERT_EQ(log_out(2), ExitCode::success);
-  EXPECT_EQ(load_wanted(layout_.state() / "sessions.json").value(), std::set{key("127.0.0.1")});
+  EXPECT_EQ(load_wanted(layout_.state() / "sessions.json", read_boot_id()).value(), std::set{key("127.0.0.1")});
   restart();
   EXPECT_TRUE(wait_logged_in("127.0.0.1"));
   EXPECT_EQ(sessions().size(), 1u);

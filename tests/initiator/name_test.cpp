@@ -5,23 +5,19 @@
 #include <fstream>
 
 #include "initiator/initiator_name.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 namespace mpath {
 namespace {
 
 class InitiatorName : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (std::filesystem::temp_directory_path() / "mpath-name-XXXXXX").string();
-    folder_ = ::mkdtemp(pattern.data());
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-  std::filesystem::path file() const { return folder_ / "etc/mpathd/initiatorname.iscsi"; }
+  std::filesystem::path file() const { return directory_ / "etc/mpathd/initiatorname.iscsi"; }
   void write(const std::string& text) {
     std::filesystem::create_directories(file().parent_path());
     std::ofstream(file()) << text;
   }
-  std::filesystem::path folder_;
+  const test::TemporaryDirectory directory_;
 };
 
 TEST_F(InitiatorName, IsMadeOnceAndKept) {

@@ -10,6 +10,7 @@
 
 #include "mpathd/multipath_config.hpp"
 #include "tests/mpathd/command_support.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 namespace mpath {
 namespace {
@@ -410,17 +411,12 @@ TEST(Dump, ReadBackGivesTheSameSettings) {
   EXPECT_TRUE(parse(first->dump(DumpStyle::origins))) << "origins are comments";
 }
 
-// A directory of its own that goes away with the test.
 class Files : public testing::Test {
  protected:
-  Files() {
-    std::string name = std::filesystem::temp_directory_path() / "mpathd-config-XXXXXX";
-    layout_.root = ::mkdtemp(name.data());
-    std::filesystem::create_directories(layout_.etc() / "conf.d");
-  }
-  ~Files() override { std::filesystem::remove_all(layout_.root); }
+  Files() { std::filesystem::create_directories(layout_.etc() / "conf.d"); }
   void write(const std::string& name, const std::string& text) { std::ofstream(layout_.etc() / name) << text; }
-  Layout layout_;
+  const test::TemporaryDirectory root_;
+  const Layout layout_{root_.path()};
 };
 
 TEST_F(Files, MissingOnesAreEmpty) {

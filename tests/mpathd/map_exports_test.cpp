@@ -3,7 +3,6 @@
 #include "mpathd/map_exports.hpp"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/executor_work_guard.hpp>
@@ -11,6 +10,7 @@
 
 #include "base/memory_device.hpp"
 #include "base/system_clock.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 namespace mpath {
 namespace {
@@ -64,6 +64,7 @@ class MapExportsTest : public testing::Test {
                    .clock = test.clock,
                    .nbd = nbd,
                    .layout = test.layout,
+                   .for_root = test.for_root,
                    .log = test.log,
                    .former_ended = [&kernel](std::string) -> awaitable<void> {
                      kernel.calls.emplace_back("fence");
@@ -74,14 +75,16 @@ class MapExportsTest : public testing::Test {
                    },
                    .maker = [&kernel](ExportKind kind, KernelDiskSetup setup) -> std::unique_ptr<KernelDisk> {
                      return std::make_unique<FakeDisk>(kernel, std::string(word_of(kind)), std::move(setup));
+                   },
+                   .find_nbd = [&kernel](const std::string& identity) -> std::optional<std::string> {
+                     if (!kernel.disks.contains("nbd" + identity)) return std::nullopt;
+                     return "nbd7";
                    }}) {}
     NbdServer nbd;
     MapExports exports;
   };
 
   MapExportsTest() {
-    std::string folder = testing::TempDir() + "/exports.XXXXXX";
-    layout.root = ::mkdtemp(folder.data());
     shard.start();
     begin();
   }
@@ -89,7 +92,6 @@ class MapExportsTest : public testing::Test {
     if (life) end();
     shard.stop();
     blocking.join();
-    std::filesystem::remove_all(layout.root);
   }
 
   template <typename Work>
@@ -152,7 +154,9 @@ class MapExportsTest : public testing::Test {
   MemorySink sink;
   LogOutput output{sink, LogLevel::error};
   Log log{output};
-  Layout layout;
+  const test::TemporaryDirectory root;
+  Layout layout{root.path()};
+  bool for_root = false;
   MemoryDevice device;
   FakeKernel kernel;
   std::unique_ptr<Life> life;
@@ -166,6 +170,28 @@ TEST_F(MapExportsTest, OpensWhatIsWrittenAndShowsIt) {
   const std::string text{std::istreambuf_iterator<char>(in), {}};
   EXPECT_EQ(text, "MPATH_NAME=data\nMPATH_WWID=3600\nMPATH_WAY_0=ip-10.0.0.1:3260-iscsi-iqn.a:b-lun-0\n");
   EXPECT_EQ(kernel.calls, Calls{"make ublk"}) << "nobody was there before: nothing to wait for";
+}
+
+TEST_F(MapExportsTest, OfTheRootFileSystemIsAnNbdDiskOfItsOwnAndNothingElse) {
+  kernel.disks.insert("nbd3600");  // the usual mpathd's
+  end();
+  for_root = true;
+  begin();
+  add(ExportKinds{ExportKind::nbd_socket, ExportKind::ublk});
+  wait_for_places({"/dev/nbd0"});
+  EXPECT_EQ(kernel.calls, Calls{"make nbd"});
+  EXPECT_TRUE(kernel.disks.contains("nbdmpathd-root:3600"));
+  EXPECT_EQ(open(ExportKind::nbd_socket).status, CommandStatus::not_supported);
+}
+
+TEST_F(MapExportsTest, AMapThatTheRootFileSystemIsOnGetsNoSecondDisk) {
+  kernel.disks.insert("nbdmpathd-root:3600");
+  add(ExportKinds{ExportKind::nbd_socket, ExportKind::nbd});
+  wait_for_places({socket()});
+  const CommandOutcome outcome = open(ExportKind::nbd);
+  EXPECT_EQ(outcome.status, CommandStatus::in_use);
+  EXPECT_EQ(outcome.text, "it is /dev/nbd7 already, by the mpathd of the root file system");
+  EXPECT_EQ(kernel.calls, Calls{});
 }
 
 TEST_F(MapExportsTest, NothingAtAllWhenNoneIsWritten) {

@@ -124,7 +124,11 @@ start_in() {
   disown "$STARTED"
 }
 
-alive() { kill -0 "$1" 2> /dev/null && ! grep -q '^State:.Z' "/proc/$1/status" 2> /dev/null; }
+# A process keeps its files and locks until its last thread has ended, also when its first one is a zombie already.
+alive() {
+  kill -0 "$1" 2> /dev/null || return 1   # a bare return gives another status in a trap
+  ! grep -q '^State:.Z' "/proc/$1/status" 2> /dev/null || [ "$(find "/proc/$1/task" -mindepth 1 -maxdepth 1 2> /dev/null | wc -l)" -gt 1 ]
+}
 gone() { ! alive "$1"; }
 # end_process PID [SIGNAL]: and waits until it is gone
 end_process() {

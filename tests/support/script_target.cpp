@@ -167,17 +167,6 @@ void fill(SeenCommand& seen, const scsi::Command& command) {
       command);
 }
 
-bool answers_unit_attention(std::uint8_t opcode) {
-  switch (static_cast<scsi::Opcode>(opcode)) {
-    case scsi::Opcode::inquiry:
-    case scsi::Opcode::report_luns:
-    case scsi::Opcode::request_sense:
-      return false;
-    default:
-      return true;
-  }
-}
-
 Bytes sense_segment(const ScsiAnswer& answer) {
   if (!answer.sense) return {};
   const auto sense = scsi::encode_sense(*answer.sense);
@@ -1053,7 +1042,7 @@ void ScriptTarget::Loop::continue_write(Connection& c, Task& task) {
 
 ScsiAnswer ScriptTarget::Loop::execute(Connection& c, Task& task) {
   const auto opcode = std::to_integer<std::uint8_t>(task.pdu.cdb[0]);
-  if (c.attention && answers_unit_attention(opcode)) return check_condition(*std::exchange(c.attention, std::nullopt));
+  if (c.attention && scsi::tells_unit_attention(static_cast<scsi::Opcode>(opcode))) return check_condition(*std::exchange(c.attention, std::nullopt));
   if (!task.command) return check_condition(scsi::sense::invalid_opcode);
   ScriptDisk* disk = find_disk(task.pdu.lun);
   if (disk == nullptr) return ScriptDisk::execute_absent(*task.command, luns());

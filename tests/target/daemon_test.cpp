@@ -11,6 +11,7 @@
 
 #include "base/atomic_file.hpp"
 #include "target/edits.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 namespace mpath::target {
 namespace {
@@ -21,15 +22,9 @@ using testing::IsEmpty;
 
 class TargetDaemonTest : public testing::Test {
  protected:
-  TargetDaemonTest() {
-    std::string name = testing::TempDir() + "target_daemon.XXXXXX";
-    root_ = ::mkdtemp(name.data());
-    layout_ = Layout{root_};
-  }
   ~TargetDaemonTest() override {
     if (daemon_ != nullptr) wait(daemon_->stop());
     daemon_.reset();
-    std::filesystem::remove_all(root_);
   }
 
   void configure(const std::string& text) {
@@ -65,8 +60,8 @@ class TargetDaemonTest : public testing::Test {
     while (!condition()) control_.run_one();
   }
 
-  std::filesystem::path root_;
-  Layout layout_;
+  const mpath::test::TemporaryDirectory root_;
+  Layout layout_{root_.path()};
   MemorySink sink_;
   LogOutput output_{sink_};
   boost::asio::io_context control_{1};

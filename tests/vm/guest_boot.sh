@@ -29,6 +29,29 @@ mounted_at_boot() {
     "$(($(microseconds "$PROMPT") / 1000))"
 }
 next_boot_waits() { sed -i "s/device-timeout=[0-9]*/device-timeout=$1/" /etc/fstab; }
+# other_kind KIND MODULE...: the map as another kind of disk, under the restrictions of the packaged unit, which may not load
+# modules: the administrator has them loaded at boot.
+other_kind() {
+  local kind=$1 load
+  shift
+  story "the packaged unit and $kind"
+  printf '%s\n' "$@" > "/etc/modules-load.d/mpathd-$kind.conf"
+  exits 0 "its modules, as at boot" systemctl restart systemd-modules-load.service
+  exits 0 "export as $kind" mpathctl export map data as "$kind"
+  slow "it is a disk" test -b /dev/mpath/data
+  exits 0 "mount" mount /dev/mpath/data /mnt/data
+  check "what was written is there" grep -qx kept /mnt/data/word
+  dd if=/dev/urandom of=/mnt/data/under_load bs=64k count=300 oflag=direct status=none &
+  load=$!
+  exits 0 "systemctl restart mpathd" systemctl restart mpathd.service
+  slow "two paths" paths_of active 2
+  wait "$load"
+  check "what was being written met no error" test $? -eq 0
+  rm -f /mnt/data/under_load
+  exits 0 "umount" umount /mnt/data
+  exits 0 "unexport" mpathctl unexport map data as "$kind"
+  rm "/etc/modules-load.d/mpathd-$kind.conf"
+}
 # Somebody writes until the machine goes down. (Sessions of people and services that use remote file systems end before these.)
 keep_busy() {
   systemd-run -q --unit=busy -p After=remote-fs.target -p DefaultDependencies=yes \
@@ -95,6 +118,14 @@ UNIT
   check "fio had no error and read everything back" test $? -eq 0
   rm -f /mnt/data/load*
   check "it is the same mount" is_mounted
+
+  exits 0 "umount" systemctl stop mnt-data.mount
+  exits 0 "unexport" mpathctl unexport map data as nbd
+  other_kind tcmu target_core_user tcm_loop
+  case $(uname -r) in 6.1.*) ;; *) other_kind ublk ublk_drv ;; esac
+  exits 0 "export as nbd again" mpathctl export map data as nbd
+  slow "its .device unit is there" systemctl -q is-active dev-mpath-data.device
+  exits 0 "mount" systemctl start mnt-data.mount
   check "the kernel has seen no error" eval '! dmesg | grep -E "I/O error|EXT4-fs error"'
   systemd-analyze security mpathd.service 2> /dev/null | tail -1
   keep_busy

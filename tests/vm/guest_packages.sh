@@ -9,7 +9,7 @@ LAB=/tmp/lab
 mkdir -p "$LAB"
 # What is tested is what the packages bring.
 PATH=${PATH#"$BIN":}
-PLACES="/etc /run /usr/sbin /usr/lib/systemd /usr/lib/udev /usr/share/doc /usr/share/man /var/lib /var/log"
+PLACES="/etc /run /usr/sbin /usr/lib/systemd /usr/lib/udev /usr/share/initramfs-tools /usr/share/doc /usr/share/man /var/lib /var/log"
 # shellcheck disable=SC2086
 traces() { find $PLACES -path /var/lib/dpkg -prune -o \( -name '*mpathd*' -o -name '*mpathadm*' -o -name '*mpathctl*' -o -name '*mptarget*' \) -print; }
 install_packages() { local each files=(); for each in "$@"; do files+=("$DEBS/$each"_*.deb); done; dpkg -i "${files[@]}"; }
@@ -37,6 +37,9 @@ check "it complains of nothing" eval '! grep -E "<[0-4]>" "$LAB/mpathd.log"'
 mptargetd > "$LAB/mptargetd.log" 2>&1 &
 MPTARGETD_PID=$!
 wait_until 60 "mptargetd starts and answers" mptargetctl show targets
+
+check "what puts it into an initramfs is there" test -x /usr/share/initramfs-tools/hooks/mpathd -a -x /usr/share/initramfs-tools/scripts/local-top/mpathd
+touch /etc/mpathd/mpathd.initramfs
 
 story "under the names that scripts know"
 exits 1 "not beside open-iscsi and multipath-tools" install_packages mpathd-compat

@@ -95,6 +95,10 @@ bool CellHistory::total_loss() {
     for (auto op = begin; op != chain->end(); ++op) left.insert(*(*op)->value);
   }
   if (left.empty()) return false;
+  // What was open at the loss before this one may have been written, and answered, since then as well as before it.
+  for (const auto& op : ops_) {
+    if (op->before_loss && op->answered() && op->written()) left.insert(*op->value);
+  }
   answers_before_ = answers();
   std::erase_if(ops_, [](const auto& op) { return op->answered(); });
   // What is open may have been the last, or come yet.

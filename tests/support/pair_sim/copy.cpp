@@ -12,6 +12,7 @@ using std::chrono::seconds;
 constexpr Duration give_up = milliseconds(300);
 constexpr Duration dial_pause = milliseconds(300);
 constexpr ReplicaOptions replica_options{.fill_chunk_bytes = 1024,
+                                         .fill_unlike_chunks = 2,
                                          .stream_grace = milliseconds(300),
                                          .peer_timeout = seconds(2),
                                          .clean_interval = milliseconds(300),

@@ -166,22 +166,22 @@ void Machine::persist(const VoteRecord& record) {
   });
 }
 
-// A handler that says yes has switched the peer off.
+// A handler that says yes has switched the peer off. One that was ended may have done so all the same.
 void Machine::fence() {
   World& world = pair_.world;
-  world.in(self_, milliseconds(20 + world.roll(2000)), [this] {
-    const bool works = pair_.world.chance(80);
+  world.in(self_, milliseconds(20 + world.roll(2000)), [this, run = ++fences_] {
+    const bool ended = run != fences_ || !fsm_->awaits_fence();
+    const bool works = pair_.world.chance(ended ? 5 : 80);
     if (works) {
       const Member peer = peer_of(self_);
       pair_.at(peer).stop(true);
       pair_.fenced = peer;
-      // The administrator switches it on again, some time after it was switched off last. (A machine that is back sooner than
-      // a handler may take would be switched off again by the one that was asked for its last absence, and so on.)
-      const unsigned times = ++pair_.at(peer).times_fenced;
-      pair_.world.after(seconds(4), [this, peer, times] {
-        if (!pair_.at(peer).up() && pair_.mended && pair_.at(peer).times_fenced == times) pair_.at(peer).start();
+      // The administrator switches it on again; with the last time's clock, so that it may be back at once.
+      pair_.world.after(seconds(4), [this, peer] {
+        if (!pair_.at(peer).up() && pair_.mended) pair_.at(peer).start();
       });
     }
+    if (ended) return;
     fsm_->on_fenced(works, local());
     follow();
   });

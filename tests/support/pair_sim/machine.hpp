@@ -26,7 +26,6 @@ class Machine {
   // must not end without order. Durable before the stream is.
   void note_follows();
 
-  unsigned times_fenced = 0;
   [[nodiscard]] bool up() const { return pair_.world.up(self_); }
   [[nodiscard]] bool serves() const { return copy_ != nullptr && copy_->serves(); }
   [[nodiscard]] bool takes_commands() const { return serves() && !draining_; }
@@ -63,6 +62,7 @@ class Machine {
   std::unique_ptr<WitnessFsm> witness_;
   bool persisting_ = false;
   bool draining_ = false;
+  unsigned fences_ = 0;  // handlers that were started
   std::deque<Action> held_back_;  // behind a record that is being written
   std::unique_ptr<Copy> copy_;
 };

@@ -74,9 +74,6 @@ bool put_reply(int fd, std::uint64_t cookie, std::uint32_t error) {
 
 LyingServer::LyingServer(std::uint64_t size_bytes, Lie lie, unsigned after)
     : lie_(lie), after_(after), disk_(size_bytes) {
-  std::string pattern = std::filesystem::temp_directory_path() / "lying_server.XXXXXX";
-  CHECK(::mkdtemp(pattern.data()) != nullptr);
-  directory_ = pattern;
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   const std::string path = socket_path();
@@ -94,7 +91,6 @@ LyingServer::~LyingServer() {
   if (const int fd = connection_; fd >= 0) ::shutdown(fd, SHUT_RDWR);
   thread_.join();
   ::close(listener_);
-  std::filesystem::remove_all(directory_);
 }
 
 void LyingServer::serve() {

@@ -15,6 +15,8 @@
 #include <utility>
 #include <vector>
 
+#include "tests/support/temporary_directory.hpp"
+
 namespace mpath::verify {
 
 enum class Lie : std::uint8_t {
@@ -51,7 +53,7 @@ class LyingServer {
   void store(std::uint64_t offset, std::span<const std::byte> data);
   bool lie_now(Lie lie);
 
-  std::filesystem::path directory_;
+  const test::TemporaryDirectory directory_;
   Lie lie_;
   unsigned after_;
   unsigned writes_ = 0;

@@ -6,7 +6,7 @@
 
 #include <fstream>
 
-#include "tests/base/loop.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 namespace mpath::target::cluster {
 namespace {

@@ -17,6 +17,7 @@
 #include "base/control.hpp"
 #include "base/system_clock.hpp"
 #include "target/cluster/status_json.hpp"
+#include "tests/support/temporary_directory.hpp"
 #include "tests/target/cluster/sample_status.hpp"
 
 namespace mpath::target::cluster {
@@ -69,8 +70,6 @@ class RecordingPair final : public ClusterControl {
 class ClusterVerbs : public testing::Test {
  protected:
   ClusterVerbs() : clock_(loop_), server_(loop_.get_executor(), clock_) {
-    std::string name = testing::TempDir() + "cluster_verbs.XXXXXX";
-    directory_ = ::mkdtemp(name.data());
     add_cluster_verbs(server_, [this] { return configured_ ? &pair_ : nullptr; });
     EXPECT_FALSE(server_.listen(socket()));
     thread_ = std::thread([this] { loop_.run(); });
@@ -79,7 +78,6 @@ class ClusterVerbs : public testing::Test {
     boost::asio::co_spawn(loop_, server_.close(), boost::asio::use_future).get();
     loop_.stop();
     thread_.join();
-    std::filesystem::remove_all(directory_);
   }
 
   [[nodiscard]] std::filesystem::path socket() const { return directory_ / "socket"; }
@@ -98,7 +96,7 @@ class ClusterVerbs : public testing::Test {
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_{loop_.get_executor()};
   SystemClock clock_;
   control::Server server_;
-  std::filesystem::path directory_;
+  const mpath::test::TemporaryDirectory directory_;
   std::thread thread_;
 };
 

@@ -11,6 +11,7 @@
 
 #include "base/atomic_file.hpp"
 #include "target/cluster/explain.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 namespace mpath::target::cluster {
 namespace {
@@ -29,10 +30,7 @@ class Decisions : public testing::Test {
   Decisions() {
     ::setenv("TZ", "UTC", 1);
     ::tzset();
-    std::string name = testing::TempDir() + "decisions.XXXXXX";
-    directory_ = ::mkdtemp(name.data());
   }
-  ~Decisions() override { std::filesystem::remove_all(directory_); }
 
   [[nodiscard]] std::filesystem::path file() const { return directory_ / "cluster/decisions"; }
   [[nodiscard]] DecisionLog open() {
@@ -44,7 +42,7 @@ class Decisions : public testing::Test {
     return all;
   }
 
-  std::filesystem::path directory_;
+  const mpath::test::TemporaryDirectory directory_;
   std::chrono::system_clock::time_point now_ =
       std::chrono::sys_days(std::chrono::year(2026) / std::chrono::November / 21) + 10h + 31min + 4s + 251ms;
 };

@@ -6,7 +6,8 @@
 #include <fstream>
 #include <limits>
 
-#include "tests/base/loop.hpp"
+#include "base/boot_id.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 namespace mpath::target::cluster {
 namespace {

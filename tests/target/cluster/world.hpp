@@ -19,6 +19,7 @@
 #include "base/system_clock.hpp"
 #include "target/iscsi/portals.hpp"
 #include "tests/base/loop.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 namespace mpath::target::cluster::test {
 

@@ -10,6 +10,7 @@
 
 #include "base/atomic_file.hpp"
 #include "base/shard.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 namespace mpath::target {
 namespace {
@@ -18,12 +19,6 @@ using testing::HasSubstr;
 
 class UnitState : public testing::Test {
  protected:
-  UnitState() {
-    std::string name = testing::TempDir() + "unit_state.XXXXXX";
-    directory_ = ::mkdtemp(name.data());
-  }
-  ~UnitState() override { std::filesystem::remove_all(directory_); }
-
   static LuState busy_state() {
     LuState state;
     state.reservations.persist = true;
@@ -33,7 +28,7 @@ class UnitState : public testing::Test {
     return state;
   }
 
-  std::filesystem::path directory_;
+  const mpath::test::TemporaryDirectory directory_;
 };
 
 TEST_F(UnitState, MakesAUuidOnceAndKeepsIt) {
@@ -46,7 +41,7 @@ TEST_F(UnitState, MakesAUuidOnceAndKeepsIt) {
 
 TEST_F(UnitState, RefusesADamagedUuidWithTheWayOut) {
   std::ofstream(directory_ / "uuid") << "not one\n";
-  const auto loaded = load_unit_uuid(directory_);
+  const auto loaded = load_unit_uuid(directory_.path());
   ASSERT_FALSE(loaded);
   EXPECT_THAT(loaded.error(), HasSubstr("remove the file to give the unit a new identity"));
 }
@@ -56,8 +51,8 @@ TEST_F(UnitState, ANewUnitHasNoState) {
 }
 
 TEST_F(UnitState, IsAsConfiguredBeforeThereIsOne) {
-  EXPECT_TRUE(load_unit_state(directory_, {})->modes.write_cache);
-  const auto without_cache = load_unit_state(directory_, {.write_cache = false});
+  EXPECT_TRUE(load_unit_state(directory_.path(), {})->modes.write_cache);
+  const auto without_cache = load_unit_state(directory_.path(), {.write_cache = false});
   ASSERT_TRUE(without_cache);
   EXPECT_FALSE(without_cache->modes.write_cache);
   EXPECT_FALSE(without_cache->saved_modes.write_cache);
@@ -65,7 +60,7 @@ TEST_F(UnitState, IsAsConfiguredBeforeThereIsOne) {
 
 TEST_F(UnitState, AForbiddenWriteCacheStaysOffWhateverWasSaved) {
   std::ofstream(directory_ / "state") << encode_lu_state(LuState{});
-  const auto loaded = load_unit_state(directory_, {.write_cache = false});
+  const auto loaded = load_unit_state(directory_.path(), {.write_cache = false});
   ASSERT_TRUE(loaded);
   EXPECT_FALSE(loaded->modes.write_cache);
   EXPECT_FALSE(loaded->saved_modes.write_cache);
@@ -110,7 +105,7 @@ TEST_F(UnitState, NoTruncationIsTakenForAnotherState) {
   const std::string whole = encode_lu_state(busy_state());
   for (std::size_t size = 0; size < whole.size(); ++size) {
     std::ofstream(directory_ / "state", std::ios::trunc) << whole.substr(0, size);
-    const auto loaded = load_unit_state(directory_, {});
+    const auto loaded = load_unit_state(directory_.path(), {});
     // The line end of the last line may be missing; anything more is noticed.
     if (loaded)
       EXPECT_EQ(loaded->reservations.registrations, busy_state().reservations.registrations) << size;

@@ -108,5 +108,18 @@ TEST_F(Cell, TakesAnAnswerThatComesAfterTheLossForOneOfBefore) {
   EXPECT_TRUE(history_.is_register());
 }
 
+// It is the last that was written, and then all power is lost again (continue, protocol B, seed 1795302436700000077).
+TEST_F(Cell, MayHoldWhatWasOpenAtTheLossBeforeThisOne) {
+  const auto one = wrote(0, 1, 2);
+  const auto open = history_.begin(one, true, at(3));
+  EXPECT_TRUE(history_.total_loss());
+  open->ended = at(5);
+  EXPECT_TRUE(history_.total_loss());
+  read(*open->value, 6, 7);
+  EXPECT_TRUE(history_.is_register());
+  read(0, 8, 9);
+  EXPECT_FALSE(history_.is_register());
+}
+
 }  // namespace
 }  // namespace mpath::target::replication::test

@@ -1,26 +1,20 @@
 #include "target/replication/map_file.hpp"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <boost/asio/thread_pool.hpp>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
 #include "base/shard.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 namespace mpath::target::replication {
 namespace {
 
 class MapFileTest : public testing::Test {
  protected:
-  MapFileTest() {
-    std::string made = (std::filesystem::temp_directory_path() / "map_file_test.XXXXXX").string();
-    directory_ = ::mkdtemp(made.data());
-    shape_.unit.fill(std::byte{1});
-  }
-  ~MapFileTest() override { std::filesystem::remove_all(directory_); }
+  MapFileTest() { shape_.unit.fill(std::byte{1}); }
 
   [[nodiscard]] auto open() { return MapFile::open(directory_ / "below" / "map", shape_, shard_, pool_); }
   // Writes what is due, and comes back when it is on the medium.
@@ -37,7 +31,7 @@ class MapFileTest : public testing::Test {
     }
   }
 
-  std::filesystem::path directory_;
+  const mpath::test::TemporaryDirectory directory_;
   DirtyMap::Shape shape_{.size_bytes = 64 << 20, .extent_bytes = 1 << 20};
   Shard shard_{0};
   boost::asio::thread_pool pool_{1};

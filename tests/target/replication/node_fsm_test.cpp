@@ -73,6 +73,14 @@ class Alone : public testing::Test {
     node_->on_message({.from = Member::b, .incarnation = 7, .decided = decided, .body = Beat()}, now_);
     work();
   }
+  // A node that has the peer fenced when it is lost; it was heard a moment ago.
+  void begin_with_fence() {
+    NodeOptions fences = options();
+    fences.on_peer_loss = PeerLoss::fence;
+    node_.emplace(fences, record(both), false, 1, now_);
+    run_for(fences.deadtime / 2);
+    hear(both);
+  }
   // Time passes while the node runs.
   void run_for(Duration time) {
     for (const TimePoint end = now_ + time; now_ < end; now_ += milliseconds(10)) {
@@ -178,11 +186,7 @@ TEST_F(Alone, AfterAPauseHearsThePeerBeforeItGoesOnAlone) {
 }
 
 TEST_F(Alone, AfterAPauseListensBeforeItHasThePeerFenced) {
-  NodeOptions fences = options();
-  fences.on_peer_loss = PeerLoss::fence;
-  node_.emplace(fences, record(both), false, 1, now_);
-  run_for(fences.deadtime / 2);
-  hear(both);
+  begin_with_fence();
   const auto asked = [this](Duration time) {
     bool fence = false;
     for (const TimePoint end = now_ + time; now_ < end; now_ += milliseconds(10)) {
@@ -192,13 +196,25 @@ TEST_F(Alone, AfterAPauseListensBeforeItHasThePeerFenced) {
     return fence;
   };
   now_ += std::chrono::seconds(3);
-  EXPECT_FALSE(asked(fences.deadtime - milliseconds(50)));
+  EXPECT_FALSE(asked(options().deadtime - milliseconds(50)));
   EXPECT_TRUE(asked(std::chrono::seconds(2)));
   // What the handler says is too old when this node was stopped meanwhile.
   now_ += std::chrono::seconds(3);
   node_->on_time(now_);
   node_->on_fenced(true, now_);
   run_for(milliseconds(300));
+  EXPECT_EQ(node_->view(), both);
+}
+
+TEST_F(Alone, AwaitsNoFenceOnceThePeerIsHeard) {
+  begin_with_fence();
+  EXPECT_FALSE(node_->awaits_fence());
+  run_for(std::chrono::seconds(2));
+  EXPECT_TRUE(node_->awaits_fence());
+  hear(both);
+  EXPECT_FALSE(node_->awaits_fence());
+  node_->on_fenced(true, now_);
+  run_for(std::chrono::seconds(1) / 2);
   EXPECT_EQ(node_->view(), both);
 }
 

@@ -5,6 +5,8 @@
 
 #include <fstream>
 
+#include "tests/support/temporary_directory.hpp"
+
 namespace mpath::target::replication {
 namespace {
 
@@ -18,22 +20,17 @@ VoteRecord record_of(std::uint64_t number) {
 
 class Records : public testing::Test {
  protected:
-  Records() {
-    std::string name = testing::TempDir() + "records.XXXXXX";
-    folder_ = ::mkdtemp(name.data());
-    ours_.fill(std::byte{7});
-  }
-  ~Records() override { std::filesystem::remove_all(folder_); }
+  Records() { ours_.fill(std::byte{7}); }
 
   std::expected<RecordFile, std::string> open() { return RecordFile::open(file(), ours_, record_of(1)); }
-  [[nodiscard]] std::filesystem::path file() const { return folder_ / "votes"; }
+  [[nodiscard]] std::filesystem::path file() const { return directory_ / "votes"; }
   std::string bytes() const {
     std::ifstream in(file(), std::ios::binary);
     return {std::istreambuf_iterator<char>(in), {}};
   }
   void put(const std::string& text) const { std::ofstream(file(), std::ios::binary) << text; }
 
-  std::filesystem::path folder_;
+  const mpath::test::TemporaryDirectory directory_;
   RecordFile::Cluster ours_;
 };
 
@@ -95,7 +92,7 @@ TEST_F(Records, AreWrittenByOneProcess) {
 }
 
 TEST_F(Records, SayWhyThereIsNoFile) {
-  const auto none = RecordFile::open(folder_ / "missing" / "votes", ours_, record_of(1));
+  const auto none = RecordFile::open(directory_ / "missing" / "votes", ours_, record_of(1));
   EXPECT_THAT(none.error(), HasSubstr("No such file"));
 }
 

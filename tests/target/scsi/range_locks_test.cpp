@@ -153,10 +153,14 @@ TEST(RangeLocks, AQueueOfThousandsIsNoRecursion) {
   EXPECT_TRUE(locks.idle());
 }
 
-TEST(RangeLocks, DoWhatTheReferenceDoes) {
+// Without granules, with ranges of up to nine granules, of which some are too many to be counted, and of up to three.
+class RangeLocksByGranules : public testing::TestWithParam<unsigned> {};
+INSTANTIATE_TEST_SUITE_P(, RangeLocksByGranules, testing::Values(RangeLocks::no_granules, 0u, 2u));
+
+TEST_P(RangeLocksByGranules, DoWhatTheReferenceDoes) {
   for (std::uint64_t seed = 1; seed <= 200; ++seed) {
     std::uint64_t random = seed;
-    RangeLocks locks;
+    RangeLocks locks(GetParam());
     Reference reference;
     std::vector<std::unique_ptr<Holder>> live;
     std::size_t next_id = 0;

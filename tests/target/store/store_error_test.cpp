@@ -54,7 +54,7 @@ TEST(OpenStore, SaysWhatIsWrongAndWhere) {
   options.create = true;
   options.path = f.path("no/such/folder");
   EXPECT_THAT(f.open(options), HasSubstr("No such file"));
-  options.path = f.folder.string();
+  options.path = f.directory.path().string();
   EXPECT_THAT(f.open(options), HasSubstr("is no regular file"));
   options.path = f.path();
   options.size_bytes = 0;

@@ -1,4 +1,4 @@
-// What the tests of stores share: a shard with its thread, a folder, and requests that are waited for.
+// What the tests of stores share: a shard with its thread, a directory, and requests that are waited for.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -14,6 +14,7 @@
 #include "base/log.hpp"
 #include "base/shard.hpp"
 #include "target/store/store.hpp"
+#include "tests/support/temporary_directory.hpp"
 
 namespace mpath::target {
 
@@ -63,20 +64,13 @@ struct Request : BlockRequest {
 
 class StoreFixture {
  public:
-  StoreFixture() {
-    std::string name = (std::filesystem::temp_directory_path() / "mpath-store-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) std::abort();
-    folder = name;
-    shard.start();
-  }
+  StoreFixture() { shard.start(); }
   ~StoreFixture() {
     close();
     shard.stop();
-    std::error_code ignored;
-    std::filesystem::remove_all(folder, ignored);
   }
 
-  [[nodiscard]] std::string path(const std::string& name = "disk") const { return (folder / name).string(); }
+  [[nodiscard]] std::string path(const std::string& name = "disk") const { return (directory / name).string(); }
   [[nodiscard]] StoreOptions file(StoreEngine engine, std::uint64_t size = 4 << 20) const {
     return {.name = "disk", .path = path(), .size_bytes = size, .create = true, .engine = engine};
   }
@@ -146,7 +140,7 @@ class StoreFixture {
     return found;
   }
 
-  std::filesystem::path folder;
+  const mpath::test::TemporaryDirectory directory;
   MemorySink sink;
   LogOutput output{sink, LogLevel::debug};
   Shard shard{0};

@@ -165,6 +165,37 @@ TEST_P(TcpStreams, WaitForASlowReaderAndLoseNothing) {
   }
 }
 
+// Whoever holds what came finds it as it was, however much comes meanwhile; and what is held keeps no more than it may.
+TEST_P(TcpStreams, HandOverWhereTheyLieWhatComesTogether) {
+  struct Holder : PeerStream::Receiver {
+    void on_message(const StreamHead& head, Buffer body) override { held.emplace_back(head, std::move(body)); }
+    void on_closed(const std::string& why) override { ADD_FAILURE() << why; }
+    std::vector<std::pair<StreamHead, Buffer>> held;
+  };
+  connect();
+  Holder holder;
+  leader->start(at_leader);
+  follower->start(holder);
+  // So small that heads are cut where staging ends, and so many that they would need more of it than there may be.
+  constexpr std::uint64_t count = 30000;
+  constexpr std::array<std::size_t, 3> sizes{512, 300, 100};
+  const auto size_of = [&sizes](std::uint64_t sequence) { return sizes[sequence % sizes.size()]; };
+  for (std::uint64_t sequence = 1; sequence <= count; ++sequence) {
+    const std::size_t size = size_of(sequence);
+    send(*leader, write_head(sequence, size), pattern(size, static_cast<unsigned>(sequence)));
+  }
+  run_until([&] { return holder.held.size() == count; });
+  EXPECT_GT(follower->counters().bodies_in_place, 0U);
+  EXPECT_LE(shard.buffers().blocks_in_parts(), 32U);
+  for (std::uint64_t sequence = 1; sequence <= count; ++sequence) {
+    const auto& [head, body] = holder.held[sequence - 1];
+    const auto wanted = pattern(size_of(sequence), static_cast<unsigned>(sequence));
+    EXPECT_TRUE(std::ranges::equal(body.bytes(), wanted)) << sequence;
+  }
+  holder.held.clear();
+  EXPECT_EQ(shard.buffers().blocks_in_parts(), 0U);
+}
+
 // Sizes of all kinds, one behind the other, both ways at once, with sockets that take a part at a time.
 TEST_P(TcpStreams, KeepLargeAndTinyOnesInTheirOrderWhenLittleFits) {
   connect(small_buffers);
