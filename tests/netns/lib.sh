@@ -118,6 +118,7 @@ in_t() { in_ns "$NS_T" "$@"; }
 # start_in NAMESPACE_PID LOG COMMAND...: in the background; pid in $STARTED; dies with this script at the latest
 start_in() {
   local pid=$1 log=$2; shift 2
+  : > "$log"   # the child may take its time, and nobody shall read what the one before it said
   nsenter -t "$pid" -n -m --wd="$PWD" -- setpriv --pdeathsig KILL "$@" > "$log" 2>&1 < /dev/null &
   STARTED=$!
   LAB_PIDS+=("$STARTED")
