@@ -277,7 +277,8 @@ awaitable<error_code> TcmuDisk::remove(bool force) {
 awaitable<void> TcmuDisk::leave() {
   attached_ = false;
   co_await tasks_.close();
-  if (!co_await stop_serving()) {
+  const bool all_answered = co_await stop_serving();
+  if (!all_answered) {
     setup_.log.notice("map {}: {} has commands without an answer, for the next process", setup_.name, device_);
   }
 }

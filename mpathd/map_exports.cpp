@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <boost/asio/post.hpp>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -35,13 +36,30 @@ constexpr auto short_look = std::chrono::seconds(3);
 constexpr auto short_look_pause = std::chrono::milliseconds(100);
 constexpr std::size_t udev_ways_max = 8;  // so many lines are in packaging/udev/60-mpathd.rules
 
-// WWID -> what was open.
-using Record = std::map<std::string, ExportKinds>;
+// Of one map: what is open, and what an administrator wants otherwise than the configuration.
+struct Remembered {
+  ExportKinds open, wanted, unwanted;
+  [[nodiscard]] bool empty() const { return open.empty() && wanted.empty() && unwanted.empty(); }
+};
+using Record = std::map<std::string, Remembered>;  // by WWID
+
+struct RecordKey {
+  const char* word;
+  ExportKinds Remembered::*kinds;
+};
+constexpr std::array record_keys{RecordKey{"maps", &Remembered::open}, RecordKey{"wanted", &Remembered::wanted},
+                                 RecordKey{"unwanted", &Remembered::unwanted}};
 
 std::string to_text(const Record& record, const std::string& boot) {
-  json maps = json::object();
-  for (const auto& [wwid, kinds] : record) maps[wwid] = to_text(kinds);
-  return json{{"version", record_version}, {"boot", boot}, {"maps", std::move(maps)}}.dump(1) + "\n";
+  json root{{"version", record_version}, {"boot", boot}};
+  for (const auto& [word, kinds] : record_keys) {
+    json maps = json::object();
+    for (const auto& [wwid, remembered] : record) {
+      if (!(remembered.*kinds).empty()) maps[wwid] = to_text(remembered.*kinds);
+    }
+    root[word] = std::move(maps);
+  }
+  return root.dump(1) + "\n";
 }
 
 // Nothing of another boot, or of another format: no disk of the kernel is left of those.
@@ -51,11 +69,13 @@ Record read_record(const std::filesystem::path& file, const std::string& boot) {
   if (!text) return record;
   const json root = json::parse(*text, nullptr, false);
   if (!root.is_object() || root.value("version", 0) != record_version || root.value("boot", "") != boot) return record;
-  const auto maps = root.find("maps");
-  if (maps == root.end() || !maps->is_object()) return record;
-  for (const auto& [wwid, words] : maps->items()) {
-    if (!words.is_string()) continue;
-    if (auto kinds = parse_export_kinds(words.get<std::string>())) record[wwid] = *kinds;
+  for (const auto& [word, kinds] : record_keys) {
+    const auto maps = root.find(word);
+    if (maps == root.end() || !maps->is_object()) continue;
+    for (const auto& [wwid, words] : maps->items()) {
+      if (!words.is_string()) continue;
+      if (auto known = parse_export_kinds(words.get<std::string>())) record[wwid].*kinds = *known;
+    }
   }
   return record;
 }
@@ -144,6 +164,8 @@ struct MapExports::Impl : std::enable_shared_from_this<Impl> {
   [[nodiscard]] std::filesystem::path udev_file(const std::string& device) const { return around.layout.run() / "udev" / device; }
 
   [[nodiscard]] awaitable<void> note(std::string wwid, ExportKind kind, bool open);
+  [[nodiscard]] awaitable<void> note_wish(const Entry& entry, ExportKind kind, bool open);
+  [[nodiscard]] awaitable<void> save();
   [[nodiscard]] awaitable<void> tell_udev(Entry& entry, std::string device);
 
   [[nodiscard]] awaitable<void> open_all(EntryPtr entry);
@@ -169,11 +191,24 @@ struct MapExports::Impl : std::enable_shared_from_this<Impl> {
 
 // ---- the record, and udev
 
+awaitable<void> MapExports::Impl::save() {
+  std::erase_if(record, [](const auto& each) { return each.second.empty(); });
+  co_await file.save(to_text(record, boot));
+}
+
 awaitable<void> MapExports::Impl::note(std::string wwid, ExportKind kind, bool open) {
-  ExportKinds& kinds = record[wwid];
+  ExportKinds& kinds = record[wwid].open;
   const bool changed = open ? kinds.insert(kind).second : kinds.erase(kind) > 0;
-  if (kinds.empty()) record.erase(wwid);
-  if (changed) co_await file.save(to_text(record, boot));
+  if (changed) co_await save();
+}
+
+// An administrator's word. It counts when the map is made anew, too, until the configuration says something else.
+awaitable<void> MapExports::Impl::note_wish(const Entry& entry, ExportKind kind, bool open) {
+  Remembered& remembered = record[entry.map.wwid];
+  remembered.wanted.erase(kind);
+  remembered.unwanted.erase(kind);
+  if (wanted(entry.map.settings).contains(kind) != open) (open ? remembered.wanted : remembered.unwanted).insert(kind);
+  co_await save();
 }
 
 // What our udev rules need to name the disk; then udev looks at it again.
@@ -205,18 +240,21 @@ ExportKinds MapExports::Impl::wanted(const ExportSettings& settings) const {
 
 awaitable<void> MapExports::Impl::open_all(EntryPtr entry) {
   co_await take_turn(*entry);
-  const auto former = record.find(entry->map.wwid);
+  const auto found = record.find(entry->map.wwid);
+  const Remembered remembered = found != record.end() ? found->second : Remembered();
   ExportKinds kinds = wanted(entry->map.settings);
+  kinds.insert(remembered.wanted.begin(), remembered.wanted.end());
+  for (const ExportKind kind : remembered.unwanted) kinds.erase(kind);
   const bool first = !std::exchange(entry->begun, true);
-  if (first && former != record.end()) {
-    kinds.insert(former->second.begin(), former->second.end());
+  if (first && !remembered.open.empty()) {
+    kinds.insert(remembered.open.begin(), remembered.open.end());
     co_await around.former_ended(entry->map.wwid);
   }
   for (const ExportKind kind : kinds) {
     if (entry->going || leaving) break;
     const CommandOutcome outcome = co_await open_door(*entry, kind);
     // What nobody asked for by name is a convenience.
-    const bool asked = entry->map.settings.kinds || kind == ExportKind::nbd_socket;
+    const bool asked = entry->map.settings.kinds || kind == ExportKind::nbd_socket || remembered.wanted.contains(kind);
     if (!outcome.ok() && asked) {
       around.log.error("map {}: cannot be exported as {}: {}", entry->map.name, word_of(kind), outcome.text);
     } else if (!outcome.ok()) {
@@ -383,6 +421,7 @@ void MapExports::set_settings(const std::string& name, const ExportSettings& set
   if (entry == nullptr || entry->map.settings == settings) return;
   const ExportKinds before = impl_->wanted(entry->map.settings);
   entry->map.settings = settings;
+  if (const auto found = impl_->record.find(entry->map.wwid); found != impl_->record.end()) found->second.wanted = found->second.unwanted = {};
   impl_->tasks.spawn(impl_->apply(entry, before));
 }
 
@@ -392,7 +431,10 @@ awaitable<CommandOutcome> MapExports::open(std::string name, ExportKind kind) {
   const auto impl = impl_;
   co_await Impl::take_turn(*entry);
   CommandOutcome outcome{CommandStatus::failed, "mpathd is stopping"};
-  if (!entry->going && !impl->leaving) outcome = co_await impl->open_door(*entry, kind);
+  if (!entry->going && !impl->leaving) {
+    outcome = co_await impl->open_door(*entry, kind);
+    if (outcome.ok()) co_await impl->note_wish(*entry, kind, true);
+  }
   Impl::end_turn(*entry);
   co_return outcome;
 }
@@ -409,6 +451,7 @@ awaitable<CommandOutcome> MapExports::close(std::string name, ExportKind kind) {
     if (outcome.status != CommandStatus::in_use || impl->around.clock.now() > limit) break;
     if (co_await sleep_for(impl->around.clock, short_look_pause)) break;
   }
+  if (outcome.ok()) co_await impl->note_wish(*entry, kind, false);
   Impl::end_turn(*entry);
   co_return outcome;
 }

@@ -6,7 +6,9 @@
 //                 ──► open each door ──► note it for our successor, tell udev its name
 //
 // What is open is written to run()/exports.json with the boot that it belongs to, before the kernel is asked: so a killed
-// process leaves no disk that its successor does not know of. run()/udev/DEVICE is what the udev rules read.
+// process leaves no disk that its successor does not know of. What an administrator has opened or closed by command is there
+// as well, and is so again when the map is made again in this boot, unless its settings have changed since.
+// run()/udev/DEVICE is what the udev rules read.
 //
 // The mpathd of the root file system makes nbd disks and nothing else, under an identity of their own. A map that it has as a
 // disk is none of the usual mpathd: two disks with the same data would have two caches.
@@ -84,6 +86,7 @@ class MapExports {
   // Other settings: opens what is asked for now, and closes what was asked for before and is not any more.
   void set_settings(const std::string& name, const ExportSettings& settings);
 
+  // By command.
   [[nodiscard]] boost::asio::awaitable<CommandOutcome> open(std::string name, ExportKind kind);
   [[nodiscard]] boost::asio::awaitable<CommandOutcome> close(std::string name, ExportKind kind);
 

@@ -196,9 +196,14 @@ int run(const Arguments& arguments) {
               name.error() == std::errc::invalid_argument ? "no valid InitiatorName" : name.error().message());
     return 1;
   }
-  boost::asio::io_context control(1);
-  Daemon daemon(control, std::move(options), &make_libiscsi_session, log);
-  return Runner(control, daemon, log, arguments.for_root).run();
+  int status = 0;
+  {
+    boost::asio::io_context control(1);
+    Daemon daemon(control, std::move(options), &make_libiscsi_session, log);
+    status = Runner(control, daemon, log, arguments.for_root).run();
+  }
+  log.notice("stopped");
+  return status;
 }
 
 }  // namespace

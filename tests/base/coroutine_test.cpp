@@ -105,7 +105,8 @@ TEST(TaskGroup, ATaskMaySayGoodbyeAfterCancellation) {
   TaskGroup group(loop.context.get_executor());
   auto polite = [&loop, &notes]() -> awaitable<void> {
     co_await asio::this_coro::throw_if_cancelled(false);
-    if (!co_await sleep_for(loop.clock, 1h)) co_return;
+    const bool cancelled = co_await sleep_for(loop.clock, 1h);
+    if (!cancelled) co_return;
     co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
     if (!co_await sleep_for(loop.clock, 5ms)) notes.push_back(7);
   };
@@ -167,7 +168,8 @@ TEST(Event, LetsEveryWaiterPassOnce) {
   int passed = 0;
   TaskGroup group(loop.context.get_executor());
   auto waiter = [&event, &passed]() -> awaitable<void> {
-    if (!co_await event.wait()) ++passed;
+    const bool cancelled = co_await event.wait();
+    if (!cancelled) ++passed;
   };
   group.spawn(waiter);
   group.spawn(waiter);

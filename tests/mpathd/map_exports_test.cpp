@@ -265,6 +265,32 @@ TEST_F(MapExportsTest, LeavesWhatIsHeldToTheNextAndTakesTheRestAway) {
   EXPECT_EQ(kernel.calls, (Calls{"fence", "take over ublk"}));
 }
 
+// A disk that nobody uses goes with the daemon, and comes back with it.
+TEST_F(MapExportsTest, WhatWasSaidByCommandHoldsOverARestart) {
+  add(ExportKinds{ExportKind::nbd_socket, ExportKind::nbd});
+  wait_for_places({socket(), "/dev/nbd0"});
+  ASSERT_TRUE(close(ExportKind::nbd).ok());
+  ASSERT_TRUE(open(ExportKind::ublk).ok());
+  end();
+  kernel.calls.clear();
+  begin();
+  add(ExportKinds{ExportKind::nbd_socket, ExportKind::nbd});
+  wait_for_places({socket(), "/dev/ublk0"});
+  EXPECT_EQ(kernel.calls, Calls{"make ublk"}) << "nothing was left to take over, so nothing to wait for";
+}
+
+TEST_F(MapExportsTest, WhatWasSaidByCommandHoldsUntilTheSettingsChange) {
+  add(ExportKinds{ExportKind::nbd_socket, ExportKind::nbd});
+  wait_for_places({socket(), "/dev/nbd0"});
+  ASSERT_TRUE(close(ExportKind::nbd).ok());
+  life->exports.set_settings("data", {.kinds = ExportKinds{ExportKind::nbd}});
+  wait_for_places({"/dev/nbd0"});
+  end();
+  begin();
+  add(ExportKinds{ExportKind::nbd});
+  wait_for_places({"/dev/nbd0"});
+}
+
 TEST_F(MapExportsTest, AnotherBootHasNothingToTakeOver) {
   add(ExportKinds{ExportKind::nbd});
   wait_for_places({"/dev/nbd0"});

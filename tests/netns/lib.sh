@@ -226,8 +226,10 @@ start_mptargetd() {
   wait_quietly 60 eval 'gone $STARTED || grep -q " started version=" "$log"'
   alive "$STARTED" && grep -q " started version=" "$log" || { cat "$log" >&2; die "mptargetd does not start"; }
 }
-# stop_mptargetd NAME [SIGNAL]
-stop_mptargetd() { end_process "${TARGET_PID[$1]}" "${2:-KILL}"; }
+# stop_mptargetd NAME [SIGNAL]: told by TERM, it must come to its own end
+stop_mptargetd() {
+  end_process "${TARGET_PID[$1]}" "${2:-KILL}" && { [ "${2:-KILL}" != TERM ] || grep -q " stopped$" "$LAB/mptargetd.$1.log"; }
+}
 tctl() { local name=$1; shift; in_t mptargetctl --root "$LAB/$name" "$@"; }
 
 # disk_config FILE [LINE...]: one disk of 256 MiB behind the first portal; the lines go into the target
@@ -360,7 +362,8 @@ start_mpathd() {
   MPATHD_PID=$STARTED
   wait_quietly 20 ctl show daemon || { cat "$LAB/mpathd.log" >&2; die "mpathd does not answer"; }
 }
-stop_mpathd() { end_process "$MPATHD_PID" TERM; }
+# It must come to its own end.
+stop_mpathd() { end_process "$MPATHD_PID" TERM && grep -q " stopped$" "$LAB/mpathd.log"; }
 kill_mpathd() { end_process "$MPATHD_PID" KILL; }
 
 adm() { in_i mpathadm "$@"; }

@@ -183,6 +183,25 @@ def awaits(text):
             at += 1
 
 
+COROUTINE = re.compile(r"\bawaitable<[^;{}]*\)[^;{}()]*\{|->\s*[\w:]*awaitable<[^;{}()]*>\s*\{")
+CONDITION = re.compile(r"\b(?:if|while|switch)\s*\(")
+DECLARATION = re.compile(r"(?:^|[;{}(])\s*(?!co_|(?:return|throw|delete|else|case|goto|using)\b)"
+                         r"(?:(?:const|static|constexpr)\s+)*[A-Za-z_][\w:]*(?:<[^;{}]*>)?[&*]*\s+[&*]*(?:[A-Za-z_]\w*\s*(?:[=;{(:]|$)|\[)")
+
+
+def bare_conditions(text):
+    """Coroutines without a variable that await in a condition. g++ 12 puts what the condition makes before the frame's own
+    first field, and from then on writes it in two places: positions."""
+    for match in COROUTINE.finditer(text):
+        begin = match.end() - 1
+        body = text[begin:matching(text, begin)]
+        if DECLARATION.search(body):
+            continue
+        for condition in CONDITION.finditer(body):
+            if "co_await" in body[condition.end():matching(body, condition.end() - 1)]:
+                yield begin + condition.start()
+
+
 def includes(text):
     for match in re.finditer(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"\n]+)[>"]', text, re.M):
         yield line_of(text, match.start()), match.group(1) == '"', match.group(2)
@@ -232,6 +251,8 @@ def check_cpp(path, text, pure):
             yield line_of(code, match.start()), "time", f"{match.group(0).strip()}: time is handed in, see base/clock.hpp"
     for position, what in awaits(code):
         yield line_of(code, position), "co-await", what
+    for position in bare_conditions(code):
+        yield line_of(code, position), "co-await", "a condition with co_await where the coroutine has no variable: give it one"
 
 
 def check_file(path, text, pure):

@@ -14,6 +14,7 @@ PROMPT=serial-getty@ttyS0.service
 FSTAB="/dev/mpath/data /mnt/data ext4 _netdev,x-systemd.device-timeout"
 is_mounted() { mountpoint -q /mnt/data; }
 paths_of() { [ "$(mpathctl show paths raw format "%t" 2> /dev/null | grep -c "^$1")" -eq "$2" ]; }
+disks_of_map() { mpathctl show maps raw format "%X" | tr ',' '\n' | grep -c '^/dev/'; }
 main_pid() { property mpathd.service MainPID; }
 
 # The machine boots into a file system on the map: fstab alone does it.
@@ -47,6 +48,7 @@ other_kind() {
   slow "two paths" paths_of active 2
   wait "$load"
   check "what was being written met no error" test $? -eq 0
+  check "the disk of another kind that was taken away did not come back" test "$(disks_of_map)" -eq 1
   rm -f /mnt/data/under_load
   exits 0 "umount" umount /mnt/data
   exits 0 "unexport" mpathctl unexport map data as "$kind"

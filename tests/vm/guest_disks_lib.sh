@@ -95,7 +95,7 @@ restart_story() {
     --verify=crc32c --verify_fatal=1 --do_verify=1 --output-format=json --output="$LAB/fio.json" > "$LAB/fio.log" 2>&1 &
   fio=$!
   sleep 4
-  "$@"
+  check "mpathd is gone" "$@"
   sleep "$AWAY"
   start_mpathd
   slow "both paths are active, the disk is $name again" eval 'paths_are 2 active && [ "$(device_of_map)" = "'"$name"'" ]'
