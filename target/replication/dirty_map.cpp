@@ -19,6 +19,37 @@ constexpr std::uint64_t extent_bytes_max = std::uint64_t{4} << 20;
 constexpr std::size_t words_per_page = DirtyMap::page_extents / 64;
 constexpr std::size_t checksum_at = DirtyMap::page_head_bytes - 4;
 
+// A page that is whole, without its checksum.
+std::optional<DirtyMap::Page> whole(std::span<const std::byte> page) {
+  if (page.size() != DirtyMap::page_bytes) return std::nullopt;
+  DirtyMap::Page copy{};
+  std::ranges::copy(page, copy.begin());
+  const std::uint32_t checksum = Reader(std::span(copy).subspan(checksum_at, 4)).u32_le();
+  std::fill_n(copy.begin() + checksum_at, 4, std::byte{0});
+  if (crc32c(copy) != checksum || Reader(copy).u32() != magic) return std::nullopt;
+  return copy;
+}
+
+struct Head {
+  std::uint16_t format = 0;
+  std::uint32_t index = 0;
+  DirtyMap::Shape shape;
+};
+
+Head read_head(Reader& r) {
+  Head head;
+  r.skip(4);
+  head.format = r.u16();
+  r.skip(2);
+  head.index = r.u32();
+  r.skip(4);
+  r.copy_to(head.shape.unit);
+  head.shape.size_bytes = r.u64();
+  head.shape.extent_bytes = r.u64();
+  r.skip(DirtyMap::page_head_bytes - r.position());
+  return head;
+}
+
 }  // namespace
 
 std::uint64_t DirtyMap::extent_bytes_for(std::uint64_t size_bytes) {
@@ -31,6 +62,15 @@ DirtyMap::DirtyMap(const Shape& shape)
       durable_(shape.pages() * words_per_page),
       changed_(shape.pages()) {
   CHECK(std::has_single_bit(shape.extent_bytes));
+}
+
+DirtyMap::DirtyMap(const DirtyMap& before, const Shape& shape) : DirtyMap(shape) {
+  const Shape& old = before.shape_;
+  CHECK(shape.size_bytes >= old.size_bytes);
+  for (auto extent = before.next_marked(0); extent; extent = before.next_marked(*extent + 1)) {
+    mark(extents_of(*extent * old.extent_bytes, before.bytes_of(*extent)));
+  }
+  mark(extents_of(old.size_bytes, shape.size_bytes - old.size_bytes));
 }
 
 ExtentRange DirtyMap::extents_of(std::uint64_t offset, std::uint64_t length) const {
@@ -120,6 +160,24 @@ DirtyMap::Page DirtyMap::encode(std::uint32_t index) const {
   return page;
 }
 
+std::string DirtyMap::encode_all() const {
+  std::string text;
+  for (std::uint32_t index = 0; index < changed_.size(); ++index) {
+    const Page page = encode(index);
+    text.append(reinterpret_cast<const char*>(page.data()), page.size());
+  }
+  return text;
+}
+
+std::optional<DirtyMap::Shape> DirtyMap::shape_of(std::span<const std::byte> page) {
+  const auto copy = whole(page);
+  if (!copy) return std::nullopt;
+  Reader r(*copy);
+  const Head head = read_head(r);
+  if (head.format != format || !std::has_single_bit(head.shape.extent_bytes)) return std::nullopt;
+  return head.shape;
+}
+
 std::vector<DirtyMap::PageWrite> DirtyMap::begin_write() {
   CHECK(!writing());
   std::vector<PageWrite> writes;
@@ -154,31 +212,15 @@ void DirtyMap::end_write(bool ok) {
 Result<bool> DirtyMap::load(std::uint32_t index, std::span<const std::byte> page) {
   CHECK(index < changed_.size());
   const std::uint64_t first = std::uint64_t{index} * page_extents;
-  const auto damaged = [&] {
+  const auto copy = whole(page);
+  if (!copy) {
     mark({first, std::min(first + page_extents, shape_.extents())});
     return false;
-  };
-  if (page.size() != page_bytes) return damaged();
-  Page copy{};
-  std::ranges::copy(page, copy.begin());
-  const std::uint32_t checksum = Reader(std::span(copy).subspan(checksum_at, 4)).u32_le();
-  std::fill_n(copy.begin() + checksum_at, 4, std::byte{0});
-  if (crc32c(copy) != checksum) return damaged();
-  Reader r(copy);
-  if (r.u32() != magic) return damaged();
-  if (r.u16() != format) return std::unexpected(make_error_code(WireErrc::bad_version));
-  r.skip(2);
-  const std::uint32_t number = r.u32();
-  r.skip(4);
-  Unit unit{};
-  r.copy_to(unit);
-  const std::uint64_t size_bytes = r.u64();
-  const std::uint64_t extent_bytes = r.u64();
-  if (number != index || unit != shape_.unit || size_bytes != shape_.size_bytes ||
-      extent_bytes != shape_.extent_bytes) {
-    return std::unexpected(make_error_code(WireErrc::bad_field));
   }
-  r.skip(page_head_bytes - r.position());
+  Reader r(*copy);
+  const Head head = read_head(r);
+  if (head.format != format) return std::unexpected(make_error_code(WireErrc::bad_version));
+  if (head.index != index || head.shape != shape_) return std::unexpected(make_error_code(WireErrc::bad_field));
   for (std::size_t at = 0; at < words_per_page; ++at) {
     const std::uint64_t word = r.u64_le();
     wanted_[index * words_per_page + at] = word;

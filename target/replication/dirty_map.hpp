@@ -17,6 +17,7 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/result.hpp"
@@ -49,6 +50,8 @@ class DirtyMap {
 
   // Nothing is marked.
   explicit DirtyMap(const Shape& shape);
+  // That of a unit that has grown since: what was marked is, and so is all that is new. `shape` is no smaller.
+  DirtyMap(const DirtyMap& before, const Shape& shape);
 
   [[nodiscard]] const Shape& shape() const { return shape_; }
   [[nodiscard]] ExtentRange extents_of(std::uint64_t offset, std::uint64_t length) const;
@@ -67,6 +70,11 @@ class DirtyMap {
   // The bits of [first, first + count), lowest first, as the peer is told; and what it told us, which is marked here.
   [[nodiscard]] std::vector<std::byte> bits(std::uint64_t first, std::uint64_t count) const;
   void merge(std::uint64_t first, std::uint64_t count, std::span<const std::byte> bits);
+
+  // All pages as they are to be on the medium, one after the other.
+  [[nodiscard]] std::string encode_all() const;
+  // What the page of some map is of; nothing when it is not whole.
+  [[nodiscard]] static std::optional<Shape> shape_of(std::span<const std::byte> page);
 
   // --- writing down: one at a time
   struct PageWrite {

@@ -6,7 +6,9 @@
 
 #include <boost/asio/post.hpp>
 #include <cerrno>
+#include <optional>
 
+#include "base/atomic_file.hpp"
 #include "base/shard.hpp"
 
 namespace mpath::target::replication {
@@ -30,6 +32,35 @@ error_code write_pages(int fd, const std::vector<DirtyMap::PageWrite>& pages) {
   return ::fdatasync(fd) == 0 ? error_code{} : last_error();
 }
 
+// Whatever is there of the page.
+Result<std::vector<std::byte>> read_page(int fd, std::uint32_t index) {
+  std::vector<std::byte> page(DirtyMap::page_bytes);
+  const ssize_t count = ::pread(fd, page.data(), page.size(), static_cast<off_t>(std::uint64_t{index} * DirtyMap::page_bytes));
+  if (count < 0) return std::unexpected(last_error());
+  page.resize(static_cast<std::size_t>(count));
+  return page;
+}
+
+// Fails with an errno, or because a page is whole and of another unit or shape.
+Result<DirtyMap> read_map(int fd, const DirtyMap::Shape& shape) {
+  DirtyMap map(shape);
+  for (std::uint32_t index = 0; index < shape.pages(); ++index) {
+    const auto page = read_page(fd, index);
+    if (!page) return std::unexpected(page.error());
+    if (const auto loaded = map.load(index, *page); !loaded) return std::unexpected(loaded.error());
+  }
+  return map;
+}
+
+// What the map was before the unit has grown to `shape`; nothing where it has not.
+std::optional<DirtyMap> map_before(int fd, const DirtyMap::Shape& shape) {
+  const auto page = read_page(fd, 0);
+  const auto before = page ? DirtyMap::shape_of(*page) : std::nullopt;
+  if (!before || before->unit != shape.unit || before->size_bytes == 0 || before->size_bytes >= shape.size_bytes) return std::nullopt;
+  auto map = read_map(fd, *before);
+  return map ? std::optional(std::move(*map)) : std::nullopt;
+}
+
 }  // namespace
 
 std::expected<MapFile::Opened, std::string> MapFile::open(const std::filesystem::path& path,
@@ -41,21 +72,19 @@ std::expected<MapFile::Opened, std::string> MapFile::open(const std::filesystem:
   if (made) return failed(made.message());
   UniqueFd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!file) return failed(last_error().message());
-  Opened opened{.file = nullptr, .map = DirtyMap(shape)};
-  for (std::uint32_t index = 0; index < shape.pages(); ++index) {
-    DirtyMap::Page page{};
-    const ssize_t count =
-        ::pread(file.get(), page.data(), page.size(), static_cast<off_t>(std::uint64_t{index} * DirtyMap::page_bytes));
-    if (count < 0) return failed(last_error().message());
-    const auto loaded = opened.map.load(index, std::span(page).first(static_cast<std::size_t>(count)));
-    if (!loaded) {
-      return failed(
-          "is the map of another unit, or of this one with another size; without it everything is compared "
-          "when the peer connects: remove the file if that is meant");
-    }
+  if (const auto before = map_before(file.get(), shape)) {
+    if (const error_code error = replace_file(path, DirtyMap(*before, shape).encode_all())) return failed(error.message());
+    file = UniqueFd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+    if (!file) return failed(last_error().message());
   }
-  opened.file = std::unique_ptr<MapFile>(new MapFile(std::move(file), shard, pool));
-  return opened;
+  auto map = read_map(file.get(), shape);
+  if (!map && map.error().category() == std::system_category()) return failed(map.error().message());
+  if (!map) {
+    return failed(
+        "is the map of another unit, or of this one when it was larger; without it everything is compared "
+        "when the peer connects: remove the file if that is meant");
+  }
+  return Opened{.file = std::unique_ptr<MapFile>(new MapFile(std::move(file), shard, pool)), .map = std::move(*map)};
 }
 
 void MapFile::write(std::vector<DirtyMap::PageWrite> pages, std::function<void(error_code)> done) {

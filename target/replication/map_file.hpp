@@ -26,8 +26,8 @@ class MapFile final : public MapStore {
     std::unique_ptr<MapFile> file;
     DirtyMap map;
   };
-  // A file that is not there yet says that everything may differ; so do pages that are not whole. The error is one
-  // line: it cannot be used, or is of another unit or size.
+  // A file that is not there yet says that everything may differ; so do pages that are not whole. That of a unit that has
+  // grown since is replaced. The error is one line: it cannot be used, or is of another unit or a larger one.
   [[nodiscard]] static std::expected<Opened, std::string> open(const std::filesystem::path& path,
                                                                const DirtyMap::Shape& shape, Shard& shard,
                                                                boost::asio::thread_pool& pool);

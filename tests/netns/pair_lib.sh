@@ -167,7 +167,8 @@ node_end() {
   return "$status"
 }
 node_kill() { node_end "$1" KILL; }
-node_term() { node_end "$1" TERM; }
+# In order: a daemon that falls on its way out is not that.
+node_term() { node_end "$1" TERM && grep -q " stopped$" "${NODE_LOG[$1]}"; }
 # node_stop NODE SECONDS: it stands still for so long, then goes on as if nothing had been
 node_stop() { node_freeze "$1"; sleep "$2"; node_thaw "$1"; }
 node_freeze() { kill -STOP "${NODE_PID[$1]}"; }
@@ -207,6 +208,23 @@ same_disks() {   # of both units
   local unit
   for unit in disk plain; do cmp "$LAB/a/disks/$unit.img" "$LAB/b/disks/$unit.img" || return; done
 }
+# links_of NODE UNIT: "up" or "lost" of each, and the bytes that were sent over it
+links_of() {
+  pctl "$1" --json cluster status | python3 -c '
+import json, sys
+unit = next(unit for unit in json.load(sys.stdin)["units"] if unit["lu"] == sys.argv[1])
+print(" ".join("%s:%d" % ("up" if link["up"] else "lost", link["sent"]) for link in unit["links"]))' "$2"
+}
+# link_is NODE NUMBER up|lost: of both units
+link_is() {
+  local unit links
+  for unit in disk plain; do
+    read -ra links <<< "$(links_of "$1" "$unit")"
+    [[ "${links[$2]:-none}" == "$3":* ]] || return
+  done
+}
+links_are() { link_is a "$1" "$2" && link_is b "$1" "$2"; }
+all_links_up() { links_are 0 up && links_are 1 up; }
 # Of the view in force, as NODE knows it.
 view_number() { pctl "$1" --json cluster status | python3 -c 'import json, sys; print(json.load(sys.stdin)["view"]["number"])'; }
 has_vip() { in_node "$1" ip -o addr show dev svc0 | grep -qF " $VIP/"; }

@@ -8,23 +8,6 @@ lab_enter "$@"
 mptargetd --help | grep -q -- --witness || skip "this mptargetd knows no pairs"
 pair_begin python3 nbdinfo
 
-# links_of NODE UNIT: "up" or "lost" of each, and the bytes that were sent over it
-links_of() {
-  pctl "$1" --json cluster status | python3 -c '
-import json, sys
-unit = next(unit for unit in json.load(sys.stdin)["units"] if unit["lu"] == sys.argv[1])
-print(" ".join("%s:%d" % ("up" if link["up"] else "lost", link["sent"]) for link in unit["links"]))' "$2"
-}
-# link_is NODE NUMBER up|lost: of both units
-link_is() {
-  local unit links
-  for unit in disk plain; do
-    read -ra links <<< "$(links_of "$1" "$unit")"
-    [[ "${links[$2]:-none}" == "$3":* ]] || return
-  done
-}
-links_are() { link_is a "$1" "$2" && link_is b "$1" "$2"; }
-all_links_up() { links_are 0 up && links_are 1 up; }
 streams_ended() { cat "${NODE_LOG[a]}" "${NODE_LOG[b]}" | grep -c "disconnected from the peer"; }
 
 fault_silent() { parted a b "rep$1"; }

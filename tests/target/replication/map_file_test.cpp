@@ -56,15 +56,59 @@ TEST_F(MapFileTest, KeepsWhatWasWritten) {
   EXPECT_TRUE(again->map.durable({0, 1}));
 }
 
-TEST_F(MapFileTest, RefusesTheMapOfAnotherSizeAndSaysWhatToDo) {
+TEST_F(MapFileTest, RefusesTheMapOfALargerOrAnotherUnitAndSaysWhatToDo) {
   {
     auto opened = open();
     write(*opened);
   }
-  shape_.size_bytes *= 2;
+  shape_.size_bytes /= 2;
+  const auto smaller = open();
+  ASSERT_FALSE(smaller.has_value());
+  EXPECT_NE(smaller.error().find("larger"), std::string::npos) << smaller.error();
+  shape_.size_bytes *= 4;
+  shape_.unit.fill(std::byte{2});
   const auto other = open();
   ASSERT_FALSE(other.has_value());
-  EXPECT_NE(other.error().find("another size"), std::string::npos) << other.error();
+  EXPECT_NE(other.error().find("another unit"), std::string::npos) << other.error();
+}
+
+// What was marked still is, and all that is new; the old end lay within an extent.
+TEST_F(MapFileTest, AUnitThatHasGrownKeepsItsMarks) {
+  shape_.size_bytes -= 1 << 18;
+  {
+    auto opened = open();
+    for (std::uint64_t extent = 0; extent < 64; ++extent) {
+      if (extent != 5 && extent != 40) opened->map.clear(extent);
+    }
+    write(*opened);
+  }
+  const std::uint64_t before = shape_.size_bytes;
+  shape_.size_bytes = std::uint64_t{200} << 20;
+  shape_.extent_bytes *= 4;
+  for (int time = 1; time <= 2; ++time) {  // as it was opened and as it is in the file
+    const auto opened = open();
+    ASSERT_TRUE(opened.has_value()) << opened.error();
+    EXPECT_EQ(opened->map.shape(), shape_);
+    for (std::uint64_t extent = 0; extent < shape_.extents(); ++extent) {
+      const bool marked = extent == 1 || extent == 10 || extent >= before / shape_.extent_bytes;
+      EXPECT_EQ(opened->map.marked(extent), marked) << extent;
+      EXPECT_EQ(opened->map.durable({extent, extent + 1}), marked) << extent;
+    }
+  }
+}
+
+// No page of it is trusted more than another one.
+TEST_F(MapFileTest, AUnitThatHasGrownWithADamagedMapIsMarkedInFull) {
+  {
+    auto opened = open();
+    for (std::uint64_t extent = 0; extent < 64; ++extent) opened->map.clear(extent);
+    write(*opened);
+  }
+  std::filesystem::resize_file(directory_ / "below" / "map", 100);
+  shape_.size_bytes *= 2;
+  const auto opened = open();
+  ASSERT_TRUE(opened.has_value());
+  EXPECT_EQ(opened->map.marked_count(), 128U);
 }
 
 TEST_F(MapFileTest, DamageMarksEverything) {
