@@ -474,6 +474,13 @@ void NodeFsm::propose(const View& view, TimePoint now) {
 }
 
 void NodeFsm::on_accepted(const Message& from, const Accepted& accepted, TimePoint now) {
+  // Our own vote that decides alone does so however late we hear that it is durable: after a pause we have begun another
+  // round, for which we may not stand in any more, and must not go on as if nothing had been decided.
+  const auto own = record().accepted;
+  if (own && own->stand_in && own->ballot == accepted.ballot && from.from == options_.self) {
+    learn(own->view, now);
+    return beat(now);
+  }
   if (!attempt_ || accepted.ballot != attempt_->ballot || !attempt_->proposed) return;
   attempt_->accepted.add(from.from);
   if (!majority(attempt_->accepted, attempt_->proposed->stand_in)) return;

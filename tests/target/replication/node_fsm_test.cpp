@@ -206,6 +206,35 @@ TEST_F(Alone, AfterAPauseListensBeforeItHasThePeerFenced) {
   EXPECT_EQ(node_->view(), both);
 }
 
+// It is on the medium and decides alone, although the node was stopped before it could see that.
+TEST_F(Alone, AfterAPauseKnowsThatItsVoteHasDecided) {
+  node_.emplace(options(), record(both), false, 1, now_);
+  run_for(options().deadtime / 2);
+  hear(both);
+  std::optional<Message> voted;
+  for (const TimePoint limit = now_ + std::chrono::seconds(5); !voted && now_ < limit; now_ += milliseconds(10)) {
+    node_->on_time(now_);
+    for (auto actions = node_->take_actions(); !actions.empty(); actions = node_->take_actions()) {
+      for (const Action& action : actions) {
+        const auto* const send = std::get_if<Send>(&action);
+        if (send == nullptr || send->to != Member::a) continue;
+        if (std::holds_alternative<Accepted>(send->message.body)) {
+          voted = send->message;
+        } else {
+          node_->on_message(send->message, now_);
+        }
+      }
+    }
+  }
+  ASSERT_TRUE(voted);
+  EXPECT_EQ(node_->view(), both);
+  now_ += std::chrono::seconds(3);
+  run_for(milliseconds(200));
+  EXPECT_EQ(node_->view(), both);
+  node_->on_message(*voted, now_);
+  EXPECT_EQ(node_->view(), only_a);
+}
+
 TEST_F(Alone, AwaitsNoFenceOnceThePeerIsHeard) {
   begin_with_fence();
   EXPECT_FALSE(node_->awaits_fence());
